@@ -1,1 +1,25 @@
-//! stub
+//! What makes the relay a relay: intake, bus, readers and delivery.
+//!
+//! ```text
+//! sessions ──Admit──▶ Intake (dedup, sequences, continuity) ──▶ journal ──▶ Bus ──Reader──▶ worker ──▶ Sink
+//!                                                                            └───Reader──▶ Listener (one a client)
+//! ```
+//! The journal is the bus: an event is durable first and visible second, and every consumer is a
+//! position in it. This crate knows no socket, no broker, no configuration file and no signal.
+
+pub mod admit;
+pub mod bus;
+pub mod cursor;
+pub mod event;
+pub mod metrics;
+pub mod reader;
+pub mod sink;
+pub mod status;
+
+pub use admit::Admit;
+pub use bus::Bus;
+pub use cursor::{Cursor, From};
+pub use event::{Event, Kind};
+pub use metrics::Metrics;
+pub use reader::{Batch, Limit, ReadError, Reader, Skipped};
+pub use relay_journal::{Epoch, Offset};

@@ -1,0 +1,231 @@
+//! The bus: the journal with a bounded tail of it in memory, shared by every reader.
+//!
+//! A reader is a position. It is served from the tail if its position is there, from the journal if
+//! it is behind; nobody has a queue. Only intake publishes, and only what is durable.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use relay_journal::{Epoch, Log, Offset, Record};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task;
+
+use crate::cursor::{Cursor, From};
+use crate::event::{Event, Meter};
+use crate::reader::{Limit, ReadError, Reader};
+
+/// What batches read back from the journal may hold in memory at once, all readers together.
+const REPLAY_KIB: u32 = 32 * 1024;
+
+/// Events that became durable together, or were read back together.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) events: Vec<Event>,
+    pub(crate) last: Offset,
+    bytes: usize,
+    meter: Arc<Meter>,
+    /// The share of the replay budget, for a group read back from the journal.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Group {
+    fn new(
+        records: Vec<Record>,
+        meter: &Arc<Meter>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Option<Self> {
+        let last = records.last()?.offset();
+        let events: Vec<_> = records.into_iter().filter_map(|r| Event::read(r, meter)).collect();
+        let bytes = events.iter().map(Event::size).sum();
+        meter.add(bytes);
+        Some(Self { events, last, bytes, meter: Arc::clone(meter), _permit: permit })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.meter.sub(self.bytes);
+    }
+}
+
+#[derive(Debug)]
+struct Tail {
+    groups: VecDeque<Arc<Group>>,
+    /// The first offset that the tail holds; the next one if it is empty.
+    first: Offset,
+}
+
+#[derive(Debug)]
+struct Inner {
+    log: Log,
+    tail: RwLock<Tail>,
+    memory: usize,
+    meter: Arc<Meter>,
+    replay_meter: Arc<Meter>,
+    replay: Arc<Semaphore>,
+    last: watch::Sender<Offset>,
+}
+
+/// The bus. Cloning gives another handle to the same one.
+#[derive(Clone, Debug)]
+pub struct Bus(Arc<Inner>);
+
+/// A starting point that could not be met as it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmet {
+    /// Retention has passed the cursor: reading starts at the oldest event.
+    TooOld {
+        /// The first offset that is missing.
+        from: Offset,
+        /// The last one that is missing.
+        to: Offset,
+    },
+    /// The cursor is of another journal: reading starts at the oldest event.
+    ForeignEpoch,
+    /// The cursor lies in the future of this journal: reading starts at the tail.
+    Future,
+}
+
+impl Bus {
+    /// A bus over a journal, holding at most about `memory` bytes of its tail.
+    pub fn new(log: Log, memory: usize) -> Self {
+        let (last, _) = watch::channel(log.last());
+        let tail = Tail { groups: VecDeque::new(), first: log.next() };
+        Self(Arc::new(Inner {
+            tail: RwLock::new(tail),
+            log,
+            memory,
+            meter: Arc::default(),
+            replay_meter: Arc::default(),
+            replay: Arc::new(Semaphore::new(REPLAY_KIB as usize)),
+            last,
+        }))
+    }
+
+    /// Makes durable records visible, in the order of their offsets. Intake's alone.
+    pub fn publish(&self, records: Vec<Record>) {
+        let Some(group) = Group::new(records, &self.0.meter, None) else { return };
+        let last = group.last;
+        {
+            let mut tail = self.0.tail.write().unwrap_or_else(PoisonError::into_inner);
+            tail.groups.push_back(Arc::new(group));
+            while self.0.meter.bytes() > self.0.memory && tail.groups.len() > 1 {
+                let Some(oldest) = tail.groups.pop_front() else { break };
+                tail.first = oldest.last.next();
+            }
+        }
+        self.0.last.send_replace(last);
+    }
+
+    /// The journal's epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.0.log.epoch()
+    }
+
+    /// The last durable offset.
+    pub fn last(&self) -> Offset {
+        *self.0.last.borrow()
+    }
+
+    /// The first offset of the journal.
+    pub fn first(&self) -> Offset {
+        self.0.log.first()
+    }
+
+    /// The first offset that is served from memory.
+    pub fn memory_first(&self) -> Offset {
+        self.0.tail.read().unwrap_or_else(PoisonError::into_inner).first
+    }
+
+    /// Bytes held in memory: the tail, and what readers still hold of it.
+    pub fn memory_bytes(&self) -> usize {
+        self.0.meter.bytes() + self.0.replay_meter.bytes()
+    }
+
+    /// The journal below.
+    pub fn log(&self) -> &Log {
+        &self.0.log
+    }
+
+    /// A cursor of this journal.
+    pub fn cursor(&self, offset: Offset) -> Cursor {
+        Cursor { epoch: self.epoch(), offset }
+    }
+
+    /// A reader that starts at `from`, and what of the wish could not be met.
+    ///
+    /// # Errors
+    /// The journal could not be read to find a time.
+    pub async fn reader(&self, from: From) -> Result<(Reader, Option<Unmet>), ReadError> {
+        let (position, unmet) = self.resolve(from).await?;
+        Ok((self.reader_after(position), unmet))
+    }
+
+    /// A reader of the events after an offset of this journal.
+    pub fn reader_after(&self, position: Offset) -> Reader {
+        Reader::new(self.clone(), position, self.0.last.subscribe())
+    }
+
+    /// The offset after which reading from `from` starts, and what of the wish could not be met.
+    ///
+    /// # Errors
+    /// The journal could not be read to find a time.
+    pub async fn resolve(&self, from: From) -> Result<(Offset, Option<Unmet>), ReadError> {
+        let before = |offset: Offset| Offset(offset.0.saturating_sub(1));
+        let first = self.first();
+        match from {
+            From::Now => Ok((self.last(), None)),
+            From::Earliest => Ok((before(first), None)),
+            From::Time(time_ms) => {
+                let log = self.0.log.clone();
+                let found = task::spawn_blocking(move || log.offset_at(time_ms)).await;
+                Ok((before(found.ok().ok_or(ReadError::Cancelled)?), None))
+            }
+            From::After(cursor) if cursor.epoch != self.epoch() => {
+                Ok((before(first), Some(Unmet::ForeignEpoch)))
+            }
+            From::After(Cursor { offset, .. }) if offset > self.last() => {
+                Ok((self.last(), Some(Unmet::Future)))
+            }
+            From::After(Cursor { offset, .. }) if offset.next() < first => {
+                let missing = Unmet::TooOld { from: offset.next(), to: before(first) };
+                Ok((before(first), Some(missing)))
+            }
+            From::After(Cursor { offset, .. }) => Ok((offset, None)),
+        }
+    }
+
+    /// The groups of the tail after `position`, up to the limit. `None`: not in memory.
+    pub(crate) fn tail_after(&self, position: Offset, limit: Limit) -> Option<Vec<Arc<Group>>> {
+        let tail = self.0.tail.read().unwrap_or_else(PoisonError::into_inner);
+        if position.next() < tail.first {
+            return None;
+        }
+        let start = tail.groups.partition_point(|group| group.last <= position);
+        let (mut events, mut bytes) = (0, 0);
+        let within = |group: &&Arc<Group>| {
+            let more = events < limit.events && bytes < limit.bytes;
+            events += group.events.len();
+            bytes += group.bytes;
+            more
+        };
+        Some(tail.groups.range(start..).take_while(within).map(Arc::clone).collect())
+    }
+
+    /// Reads back from the journal what follows `position`, within the replay budget.
+    pub(crate) async fn read_back(
+        &self,
+        position: Offset,
+        bytes: usize,
+    ) -> Result<Option<Arc<Group>>, ReadError> {
+        let kib = u32::try_from(bytes / 1024).unwrap_or(REPLAY_KIB).clamp(4, REPLAY_KIB / 4);
+        let permit = Arc::clone(&self.0.replay).acquire_many_owned(kib).await;
+        let permit = permit.ok().ok_or(ReadError::Cancelled)?;
+        let (log, meter) = (self.0.log.clone(), Arc::clone(&self.0.replay_meter));
+        let read = task::spawn_blocking(move || {
+            let records = log.read(position.next(), bytes)?;
+            Ok(Group::new(records, &meter, Some(permit)).map(Arc::new))
+        });
+        read.await.ok().ok_or(ReadError::Cancelled)?
+    }
+}
