@@ -1,1 +1,21 @@
-//! stub
+//! What SAPI says on the wire: documents and their boundaries, msgInfo, URLs, credentials, output formats.
+//!
+//! Pure: bytes in, values out. It knows no sockets, no clock, no tasks and nothing of the relay.
+
+mod credentials;
+mod document;
+mod framing;
+mod heartbeat;
+mod output;
+mod url;
+pub mod xml;
+
+pub use credentials::{BasicCredentials, basic_header, parse_basic};
+pub use document::{Document, MsgInfo, event_id};
+pub use framing::{Framed, Framer, Malformed, MalformedReason};
+pub use heartbeat::Heartbeat;
+pub use output::{Format, OutputType, UnknownOutputType};
+pub use url::{
+    Origin, OriginError, PathStyle, SubscribeError, SubscribeRequest, SubscribeTarget,
+    parse_subscribe_path, platform_origin, valid_subs_id,
+};
