@@ -1,1 +1,40 @@
-//! stub
+//! What end-to-end tests and the benchmark stand on: the real binary as a child process, and
+//! clients that speak to it over real sockets. It knows the product's face, not its insides.
+
+pub mod client;
+pub mod ledger;
+pub mod relay;
+
+pub use client::{Stream, StreamEvent};
+pub use relay::Relay;
+
+use std::time::Duration;
+
+/// How long a test waits for something that must happen: long enough for a busy machine, so that
+/// running into it means "never".
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for a future, and says what for when it never comes.
+///
+/// # Panics
+/// After [`PATIENCE`].
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
+    }
+}
+
+/// Asks again until the answer is `Some`. For what offers nothing to wait on: another process's
+/// HTTP endpoints.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    soon(what, async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}

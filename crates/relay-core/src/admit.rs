@@ -115,7 +115,8 @@ pub trait Admit: Clone + Send + Sync + 'static {
     fn documents(&self, received: Received) -> impl Future<Output = Result<(), Stopped>> + Send;
 
     /// A connection that was reported as connected has ended.
-    fn disconnected(&self, ended: Disconnected) -> impl Future<Output = Result<(), Stopped>> + Send;
+    fn disconnected(&self, ended: Disconnected)
+    -> impl Future<Output = Result<(), Stopped>> + Send;
 }
 
 /// Whether upstream sockets may be open: intake closes the gate when the disk is full.

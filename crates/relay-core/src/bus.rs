@@ -35,10 +35,19 @@ impl Group {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Self> {
         let last = records.last()?.offset();
-        let events: Vec<_> = records.into_iter().filter_map(|r| Event::read(r, meter)).collect();
+        let events: Vec<_> = records
+            .into_iter()
+            .filter_map(|r| Event::read(r, meter))
+            .collect();
         let bytes = events.iter().map(Event::size).sum();
         meter.add(bytes);
-        Some(Self { events, last, bytes, meter: Arc::clone(meter), _permit: permit })
+        Some(Self {
+            events,
+            last,
+            bytes,
+            meter: Arc::clone(meter),
+            _permit: permit,
+        })
     }
 }
 
@@ -90,7 +99,10 @@ impl Bus {
     /// A bus over a journal, holding at most about `memory` bytes of its tail.
     pub fn new(log: Log, memory: usize) -> Self {
         let (last, _) = watch::channel(log.last());
-        let tail = Tail { groups: VecDeque::new(), first: log.next() };
+        let tail = Tail {
+            groups: VecDeque::new(),
+            first: log.next(),
+        };
         Self(Arc::new(Inner {
             tail: RwLock::new(tail),
             log,
@@ -104,13 +116,17 @@ impl Bus {
 
     /// Makes durable records visible, in the order of their offsets. Intake's alone.
     pub fn publish(&self, records: Vec<Record>) {
-        let Some(group) = Group::new(records, &self.0.meter, None) else { return };
+        let Some(group) = Group::new(records, &self.0.meter, None) else {
+            return;
+        };
         let last = group.last;
         {
             let mut tail = self.0.tail.write().unwrap_or_else(PoisonError::into_inner);
             tail.groups.push_back(Arc::new(group));
             while self.0.meter.bytes() > self.0.memory && tail.groups.len() > 1 {
-                let Some(oldest) = tail.groups.pop_front() else { break };
+                let Some(oldest) = tail.groups.pop_front() else {
+                    break;
+                };
                 tail.first = oldest.last.next();
             }
         }
@@ -134,7 +150,11 @@ impl Bus {
 
     /// The first offset that is served from memory.
     pub fn memory_first(&self) -> Offset {
-        self.0.tail.read().unwrap_or_else(PoisonError::into_inner).first
+        self.0
+            .tail
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .first
     }
 
     /// Bytes held in memory: the tail, and what readers still hold of it.
@@ -149,7 +169,10 @@ impl Bus {
 
     /// A cursor of this journal.
     pub fn cursor(&self, offset: Offset) -> Cursor {
-        Cursor { epoch: self.epoch(), offset }
+        Cursor {
+            epoch: self.epoch(),
+            offset,
+        }
     }
 
     /// A reader that starts at `from`, and what of the wish could not be met.
@@ -188,7 +211,10 @@ impl Bus {
                 Ok((self.last(), Some(Unmet::Future)))
             }
             From::After(Cursor { offset, .. }) if offset.next() < first => {
-                let missing = Unmet::TooOld { from: offset.next(), to: before(first) };
+                let missing = Unmet::TooOld {
+                    from: offset.next(),
+                    to: before(first),
+                };
                 Ok((before(first), Some(missing)))
             }
             From::After(Cursor { offset, .. }) => Ok((offset, None)),
@@ -209,7 +235,13 @@ impl Bus {
             bytes += group.bytes;
             more
         };
-        Some(tail.groups.range(start..).take_while(within).map(Arc::clone).collect())
+        Some(
+            tail.groups
+                .range(start..)
+                .take_while(within)
+                .map(Arc::clone)
+                .collect(),
+        )
     }
 
     /// Reads back from the journal what follows `position`, within the replay budget.
@@ -218,7 +250,9 @@ impl Bus {
         position: Offset,
         bytes: usize,
     ) -> Result<Option<Arc<Group>>, ReadError> {
-        let kib = u32::try_from(bytes / 1024).unwrap_or(REPLAY_KIB).clamp(4, REPLAY_KIB / 4);
+        let kib = u32::try_from(bytes / 1024)
+            .unwrap_or(REPLAY_KIB)
+            .clamp(4, REPLAY_KIB / 4);
         let permit = Arc::clone(&self.0.replay).acquire_many_owned(kib).await;
         let permit = permit.ok().ok_or(ReadError::Cancelled)?;
         let (log, meter) = (self.0.log.clone(), Arc::clone(&self.0.replay_meter));
@@ -229,3 +263,6 @@ impl Bus {
         read.await.ok().ok_or(ReadError::Cancelled)?
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,8 +74,13 @@ impl FromStr for From {
         if let Ok(cursor) = text.parse() {
             return Ok(Self::After(cursor));
         }
-        let time: Timestamp = text.parse().ok().ok_or_else(|| FromError(text.to_owned()))?;
-        Ok(Self::Time(u64::try_from(time.as_millisecond()).unwrap_or(0)))
+        let time: Timestamp = text
+            .parse()
+            .ok()
+            .ok_or_else(|| FromError(text.to_owned()))?;
+        Ok(Self::Time(
+            u64::try_from(time.as_millisecond()).unwrap_or(0),
+        ))
     }
 }
 
@@ -93,7 +98,15 @@ mod tests {
 
     #[test]
     fn what_is_no_cursor_is_refused() {
-        for text in ["", ".", "1", "00000000000000ff.", "00000000000000ff.-1", "00000000000000ff.+1", "x.1"] {
+        for text in [
+            "",
+            ".",
+            "1",
+            "00000000000000ff.",
+            "00000000000000ff.-1",
+            "00000000000000ff.+1",
+            "x.1",
+        ] {
             assert_eq!(text.parse::<Cursor>(), Err(CursorError), "{text:?}");
         }
     }

@@ -71,7 +71,16 @@ const PREFIX: usize = FIXED + 2 * TEXTS;
 
 impl<'a> Head<'a> {
     fn texts(&self) -> [&'a str; TEXTS] {
-        let Self { id, subscription, class, event_type, key, media, instance, .. } = *self;
+        let Self {
+            id,
+            subscription,
+            class,
+            event_type,
+            key,
+            media,
+            instance,
+            ..
+        } = *self;
         [id, subscription, class, event_type, key, media, instance]
     }
 
@@ -99,7 +108,9 @@ impl<'a> Head<'a> {
     /// Reads an encoded head. `None`: not one of this version.
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (prefix, mut rest) = bytes.split_at_checked(PREFIX)?;
-        let [1, format, flags, _, fields @ ..] = prefix else { return None };
+        let [1, format, flags, _, fields @ ..] = prefix else {
+            return None;
+        };
         let format = match format {
             0 => Format::Json,
             1 => Format::Xml,
@@ -182,7 +193,12 @@ impl Event {
         let kind = Kind::of(&record).filter(|kind| *kind != Kind::Sighting)?;
         Head::decode(record.head())?;
         let meter = Arc::clone(meter);
-        Some(Self { record, kind, encoded: [OnceLock::new(), OnceLock::new()], meter })
+        Some(Self {
+            record,
+            kind,
+            encoded: [OnceLock::new(), OnceLock::new()],
+            meter,
+        })
     }
 
     /// Its place in the journal.
@@ -244,7 +260,11 @@ impl Event {
     }
 
     fn encoded_bytes(&self) -> usize {
-        self.encoded.iter().filter_map(OnceLock::get).map(Bytes::len).sum()
+        self.encoded
+            .iter()
+            .filter_map(OnceLock::get)
+            .map(Bytes::len)
+            .sum()
     }
 }
 
@@ -284,7 +304,10 @@ mod tests {
     #[test]
     fn a_text_beyond_its_length_field_is_cut_at_a_character() {
         let key = "ä".repeat(40_000);
-        let head = Head { key: &key, ..Head::decode(&empty()).unwrap() };
+        let head = Head {
+            key: &key,
+            ..Head::decode(&empty()).unwrap()
+        };
         let mut bytes = Vec::new();
         head.encode(&mut bytes);
         assert_eq!(Head::decode(&bytes).unwrap().key.len(), 65_534);

@@ -8,13 +8,27 @@
 //! position in it. This crate knows no socket, no broker, no configuration file and no signal.
 
 pub mod admit;
+pub mod backoff;
 pub mod bus;
+pub mod cloudevents;
 pub mod cursor;
+pub mod dead_letters;
 pub mod event;
+pub mod filter;
+pub mod intake;
 pub mod metrics;
+pub mod notice;
 pub mod reader;
 pub mod sink;
 pub mod status;
+pub mod store;
+pub mod supervise;
+pub mod worker;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
+mod continuity;
+mod dedup;
+mod sequence;
 
 pub use admit::Admit;
 pub use bus::Bus;

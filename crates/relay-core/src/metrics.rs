@@ -7,8 +7,8 @@ use prometheus::{
 
 /// Buckets from 100 µs to 100 s, for everything that is a duration.
 const SECONDS: [f64; 19] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    25.0, 50.0, 100.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 25.0, 50.0, 100.0,
 ];
 
 macro_rules! metrics {
@@ -173,7 +173,11 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.build_info.with_label_values(&["0"]).set(1);
         let families = metrics.registry.gather();
-        assert!(families.iter().any(|family| family.name() == "sapi_relay_build_info"));
+        assert!(
+            families
+                .iter()
+                .any(|family| family.name() == "sapi_relay_build_info")
+        );
         assert!(families.iter().all(|family| !family.help().is_empty()));
     }
 }

@@ -60,7 +60,9 @@ pub struct Batch {
 impl Batch {
     /// The events, in journal order. May be empty: [`Batch::upto`] moves all the same.
     pub fn events(&self) -> impl Iterator<Item = &Event> + Clone {
-        self.slices.iter().flat_map(|s| s.group.events.get(s.range.clone()).unwrap_or_default())
+        self.slices
+            .iter()
+            .flat_map(|s| s.group.events.get(s.range.clone()).unwrap_or_default())
     }
 
     /// How many events.
@@ -80,12 +82,18 @@ impl Batch {
 
     /// Takes what follows `position` out of groups, up to the limit.
     fn cut(groups: Vec<Arc<Group>>, position: Offset, limit: Limit) -> Option<Self> {
-        let mut batch = Self { slices: Vec::with_capacity(groups.len()), upto: position };
+        let mut batch = Self {
+            slices: Vec::with_capacity(groups.len()),
+            upto: position,
+        };
         let (mut count, mut bytes) = (0, 0);
         for group in groups {
-            let start = group.events.partition_point(|event| event.offset() <= position);
+            let start = group
+                .events
+                .partition_point(|event| event.offset() <= position);
             let taken = group.events.iter().skip(start).take_while(|event| {
-                let fits = count == 0 || (count < limit.events && bytes + event.size() <= limit.bytes);
+                let fits =
+                    count == 0 || (count < limit.events && bytes + event.size() <= limit.bytes);
                 count += usize::from(fits);
                 bytes += event.size();
                 fits
@@ -93,8 +101,15 @@ impl Batch {
             let end = start + taken.count();
             let whole = end == group.events.len();
             let last = end.checked_sub(1).and_then(|last| group.events.get(last));
-            batch.upto = if whole { group.last } else { last.map_or(batch.upto, Event::offset) };
-            batch.slices.push(Slice { group, range: start..end });
+            batch.upto = if whole {
+                group.last
+            } else {
+                last.map_or(batch.upto, Event::offset)
+            };
+            batch.slices.push(Slice {
+                group,
+                range: start..end,
+            });
             if !whole {
                 break;
             }
@@ -113,7 +128,11 @@ pub struct Reader {
 
 impl Reader {
     pub(crate) fn new(bus: Bus, position: Offset, last: watch::Receiver<Offset>) -> Self {
-        Self { bus, position, last }
+        Self {
+            bus,
+            position,
+            last,
+        }
     }
 
     /// The last offset behind the reader.

@@ -101,9 +101,9 @@ impl Delivery {
     /// The events to deliver, in journal order.
     pub fn events(&self) -> impl Iterator<Item = &crate::Event> {
         let mut selected = self.selected.iter().copied().peekable();
-        (0u32..).zip(self.batch.events()).filter_map(move |(index, event)| {
-            selected.next_if_eq(&index).map(|_| event)
-        })
+        (0u32..)
+            .zip(self.batch.events())
+            .filter_map(move |(index, event)| selected.next_if_eq(&index).map(|_| event))
     }
 
     /// How many events are to be delivered.

@@ -101,7 +101,11 @@ impl SubscriptionBoard {
     /// The row as it is now.
     pub fn snapshot(&self) -> SubscriptionStatus {
         let some = |value: u64| (value > 0).then_some(value);
-        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut row = self
+            .row
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         row.last_byte_at_ms = some(self.last_byte_at_ms.load(Relaxed));
         row.last_event_at_ms = some(self.last_event_at_ms.load(Relaxed));
         row.gaps = self.gaps.load(Relaxed);
@@ -130,8 +134,14 @@ pub enum SinkState {
 
 impl SinkState {
     /// Every state, for the metric's closed list.
-    pub const ALL: [Self; 6] =
-        [Self::Running, Self::Retrying, Self::Paused, Self::Blocked, Self::Halted, Self::Disabled];
+    pub const ALL: [Self; 6] = [
+        Self::Running,
+        Self::Retrying,
+        Self::Paused,
+        Self::Blocked,
+        Self::Halted,
+        Self::Disabled,
+    ];
 
     /// The label, in snake case.
     pub fn as_str(self) -> &'static str {

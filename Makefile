@@ -1,0 +1,34 @@
+# Everything that is done to this repository. `make` alone lists it.
+SHELL := /bin/sh
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: help setup demo test lint bench fuzz clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+setup: ## Install what the build needs (apt where root or sudo is there)
+	@scripts/setup
+
+demo: setup ## Build and start simulator, relay and clients on this machine
+	cargo build --release --locked -p sapi-relay
+	@exec target/release/sapi-relay demo
+
+test: setup ## Run every test: unit, property, end to end with real processes
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace
+
+lint: setup ## Check format, lints and documentation, warnings denied
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+bench: setup ## Measure the release build; writes docs/BENCHMARKS.md
+	cargo build --release --locked -p sapi-relay -p sapi-sim -p relay-tests
+	target/release/relay-bench
+
+fuzz: ## Fuzz the framing for a minute (needs a nightly toolchain and cargo-fuzz)
+	cd fuzz && cargo +nightly fuzz run framing -- -max_total_time=60
+
+clean: ## Remove what was built
+	cargo clean

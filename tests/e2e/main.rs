@@ -1,0 +1,3 @@
+//! End-to-end tests, one binary: the real relay as a child process against the simulator.
+
+mod architecture;
