@@ -7,6 +7,7 @@ mod document;
 mod framing;
 mod heartbeat;
 mod output;
+mod text;
 mod url;
 pub mod xml;
 
