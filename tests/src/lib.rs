@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod ledger;
+pub mod load;
 pub mod relay;
 
 pub use client::{Stream, StreamEvent};
