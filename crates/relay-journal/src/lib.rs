@@ -16,4 +16,4 @@ pub use log::{
     ReadError, Recovery, Torn, TrimPolicy, Trimmed, Verified, Writer, free_bytes,
 };
 pub use record::Record;
-pub use state::{State, StateError, Table};
+pub use state::{Change, State, StateError, Table};
