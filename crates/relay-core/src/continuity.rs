@@ -1,0 +1,286 @@
+//! One subscription's connection over time: when it was away, and what is held of that time. Pure:
+//! it is told times and what the numbering says, and answers with notices.
+//!
+//! The verdict on a time away is given a little after the first document that follows it, so that a
+//! replay can fill what looks like a hole:
+//! * away for longer than the upstream keeps events, measured from the last document (a heartbeat
+//!   is one): certain loss, said when the connection is back;
+//! * a numbering went on where it had stopped, and no hole across the cut is open: recovered;
+//! * else a possible loss; across a restart of the relay: unverified, and no loss.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::admit::DisconnectReason;
+use crate::notice::{NoticeDraft, NoticeKind, Verdict};
+use crate::sequence::{GRACE, Observed};
+
+#[cfg(test)]
+mod tests;
+
+/// While nothing but repetitions arrives, the verdict waits for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A time without a connection.
+#[derive(Clone, Debug)]
+struct Away {
+    /// The last document before it, and the last event.
+    heard_ms: Option<u64>,
+    event_ms: Option<u64>,
+    cause: &'static str,
+    /// The relay itself was away.
+    restart: bool,
+}
+
+/// What follows a time without a connection.
+#[derive(Clone, Debug)]
+struct Return {
+    away: Away,
+    first_heard: Option<Instant>,
+    first_event_ms: Option<u64>,
+    /// A numbering went on where it had stopped.
+    went_on: bool,
+    /// A numbering that was known before has shown anything but repetitions, or a new one began.
+    told: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Away(Away),
+    Returned(Return),
+    Connected,
+}
+
+/// What a new connection means.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) notices: Vec<NoticeDraft>,
+    /// The subscription is new, or was away for longer than the upstream keeps events.
+    pub(crate) afresh: bool,
+}
+
+/// The continuity of one subscription.
+#[derive(Debug)]
+pub(crate) struct Continuity {
+    subscription: Arc<str>,
+    horizon_ms: u64,
+    heard_ms: Option<u64>,
+    event_ms: Option<u64>,
+    phase: Phase,
+}
+
+impl Continuity {
+    /// A subscription at the start of the relay, with what an earlier run last heard of it.
+    pub(crate) fn new(
+        subscription: Arc<str>,
+        cache_horizon: Duration,
+        heard_ms: Option<u64>,
+        event_ms: Option<u64>,
+    ) -> Self {
+        let away = Away {
+            heard_ms,
+            event_ms,
+            cause: "restart",
+            restart: true,
+        };
+        let horizon_ms = u64::try_from(cache_horizon.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            subscription,
+            horizon_ms,
+            heard_ms,
+            event_ms,
+            phase: Phase::Away(away),
+        }
+    }
+
+    /// When the last document arrived, and the last event.
+    pub(crate) fn heard(&self) -> (Option<u64>, Option<u64>) {
+        (self.heard_ms, self.event_ms)
+    }
+
+    pub(crate) fn connected(&mut self, at_ms: u64) -> Opened {
+        let Phase::Away(away) = &self.phase else {
+            return Opened {
+                notices: Vec::new(),
+                afresh: false,
+            };
+        };
+        let away = away.clone();
+        let Some(heard_ms) = away.heard_ms else {
+            self.phase = Phase::Connected;
+            let text = "connected, with nothing heard before";
+            return Opened {
+                notices: vec![self.draft(NoticeKind::Connected, text)],
+                afresh: true,
+            };
+        };
+        let gone = Duration::from_millis(at_ms.saturating_sub(heard_ms));
+        let text = format!(
+            "connected, {gone:.0?} after the last document ({})",
+            away.cause
+        );
+        let connected = self
+            .draft(NoticeKind::Connected, text)
+            .between(Some(heard_ms), Some(at_ms));
+        if at_ms.saturating_sub(heard_ms) <= self.horizon_ms {
+            let back = Return {
+                away,
+                first_heard: None,
+                first_event_ms: None,
+                went_on: false,
+                told: false,
+            };
+            self.phase = Phase::Returned(back);
+            return Opened {
+                notices: vec![connected],
+                afresh: false,
+            };
+        }
+        self.phase = Phase::Connected;
+        let text = format!(
+            "away for {gone:.0?}, longer than the upstream keeps events: what happened meanwhile is lost"
+        );
+        let lost = self
+            .draft(NoticeKind::CertainLoss, text)
+            .between(Some(heard_ms), Some(at_ms));
+        Opened {
+            notices: vec![connected, lost.verdict(Verdict::CertainLoss)],
+            afresh: true,
+        }
+    }
+
+    /// A document arrived; `observed` is what its number says, if it has one.
+    pub(crate) fn document(
+        &mut self,
+        at_ms: u64,
+        event: bool,
+        observed: Option<Observed>,
+        now: Instant,
+    ) {
+        self.heard_ms = Some(self.heard_ms.map_or(at_ms, |heard| heard.max(at_ms)));
+        if event {
+            self.event_ms = Some(self.event_ms.map_or(at_ms, |known| known.max(at_ms)));
+        }
+        let Phase::Returned(back) = &mut self.phase else {
+            return;
+        };
+        back.first_heard.get_or_insert(now);
+        if event {
+            back.first_event_ms.get_or_insert(at_ms);
+        }
+        match observed {
+            Some(Observed::Next | Observed::Filled) => (back.went_on, back.told) = (true, true),
+            Some(Observed::Old) => {}
+            None | Some(Observed::First | Observed::Hole | Observed::Restarted) => back.told = true,
+        }
+    }
+
+    /// The connection ended. `missing`: numbers in open holes across the cut before this one.
+    pub(crate) fn disconnected(
+        &mut self,
+        at_ms: u64,
+        reason: DisconnectReason,
+        detail: &str,
+        missing: u64,
+    ) -> Vec<NoticeDraft> {
+        let mut notices = Vec::new();
+        let away = match &self.phase {
+            // Nothing new: it never was connected.
+            Phase::Away(_) => return notices,
+            // Nothing was heard in between: the time away goes on.
+            Phase::Returned(back) if back.first_heard.is_none() => Away {
+                cause: reason.as_str(),
+                ..back.away.clone()
+            },
+            Phase::Returned(back) => {
+                notices.push(self.verdict(back, missing));
+                self.away(reason)
+            }
+            Phase::Connected => self.away(reason),
+        };
+        let from = away.event_ms.or(away.heard_ms);
+        let detail = if detail.is_empty() {
+            String::new()
+        } else {
+            format!(": {detail}")
+        };
+        let text = format!("disconnected ({}){detail}", reason.as_str());
+        notices.push(
+            self.draft(NoticeKind::Disconnected, text)
+                .between(from, Some(at_ms)),
+        );
+        self.phase = Phase::Away(away);
+        notices
+    }
+
+    /// When the verdict is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let Phase::Returned(back) = &self.phase else {
+            return None;
+        };
+        back.first_heard
+            .map(|heard| heard + if back.told { GRACE } else { PATIENCE })
+    }
+
+    /// Gives the verdict if it is due.
+    pub(crate) fn settle(&mut self, now: Instant, missing: u64) -> Option<NoticeDraft> {
+        self.due().filter(|due| *due <= now)?;
+        let Phase::Returned(back) = std::mem::replace(&mut self.phase, Phase::Connected) else {
+            return None;
+        };
+        Some(self.verdict(&back, missing))
+    }
+
+    fn verdict(&self, back: &Return, missing: u64) -> NoticeDraft {
+        let from = back.away.event_ms.or(back.away.heard_ms);
+        let until = back.first_event_ms;
+        let (kind, verdict, text) = match (missing, back.went_on, back.away.restart) {
+            (0, true, _) => (
+                NoticeKind::Recovered,
+                Verdict::Recovered,
+                "the numbering went on without a hole: nothing is missing".to_owned(),
+            ),
+            (_, _, true) => (
+                NoticeKind::SequenceUnverified,
+                Verdict::Unverified,
+                "the relay was restarted, and the numbering can't tell whether an event is missing"
+                    .to_owned(),
+            ),
+            (0, false, false) => (
+                NoticeKind::PossibleLoss,
+                Verdict::PossibleLoss,
+                format!(
+                    "after a disconnect ({}) the numbering can't tell whether an event is missing",
+                    back.away.cause
+                ),
+            ),
+            (missing, _, false) => (
+                NoticeKind::PossibleLoss,
+                Verdict::PossibleLoss,
+                format!(
+                    "after a disconnect ({}) {missing} numbers are missing",
+                    back.away.cause
+                ),
+            ),
+        };
+        let draft = self.draft(kind, text).between(from, until).verdict(verdict);
+        if missing > 0 {
+            draft.missing(missing)
+        } else {
+            draft
+        }
+    }
+
+    fn away(&self, reason: DisconnectReason) -> Away {
+        Away {
+            heard_ms: self.heard_ms,
+            event_ms: self.event_ms,
+            cause: reason.as_str(),
+            restart: false,
+        }
+    }
+
+    fn draft(&self, kind: NoticeKind, text: impl Into<String>) -> NoticeDraft {
+        NoticeDraft::new(kind, text).subscription(&self.subscription)
+    }
+}

@@ -1,0 +1,272 @@
+//! The journal's writer, and what is done when the disk does not take a commit: nothing is dropped,
+//! the same group is committed until it is durable. It knows no documents.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use relay_journal::{CommitError, Committed, Group, Log, Writer, free_bytes};
+use tokio::sync::watch;
+
+use super::{Board, Queue};
+use crate::admit::Gate;
+use crate::notice::{NoticeDraft, NoticeKind, Notices};
+use crate::{Metrics, Store};
+
+/// While the disk is full, or fails, it is tried again this often.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// Failures in a row from which on the journal counts as not writable.
+const FAILING: u32 = 2;
+/// Once intake is being stopped, a commit is tried so often.
+const LAST_TRIES: u32 = 3;
+/// Beyond the reserve, so much must be free before the upstream is connected again.
+const ROOM: u64 = 4 << 20;
+
+/// Why the upstream is being kept away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Full,
+    Failing,
+}
+
+/// The keeper. The commit thread owns it.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) writer: Writer,
+    pub(super) log: Log,
+    pub(super) store: Store,
+    pub(super) notices: Notices,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) board: Arc<Board>,
+    pub(super) gate: watch::Sender<Gate>,
+    pub(super) dir: PathBuf,
+    pub(super) reserve: u64,
+    trouble: Option<Trouble>,
+    failures: u32,
+}
+
+/// What a keeper is made of.
+pub(super) struct Parts {
+    pub(super) writer: Writer,
+    pub(super) log: Log,
+    pub(super) store: Store,
+    pub(super) notices: Notices,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) board: Arc<Board>,
+    pub(super) gate: watch::Sender<Gate>,
+    pub(super) dir: PathBuf,
+    pub(super) reserve: u64,
+}
+
+impl Keeper {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            writer,
+            log,
+            store,
+            notices,
+            metrics,
+            queue,
+            board,
+            gate,
+            dir,
+            reserve,
+        } = parts;
+        let (trouble, failures) = (None, 0);
+        let keeper = Self {
+            writer,
+            log,
+            store,
+            notices,
+            metrics,
+            queue,
+            board,
+            gate,
+            dir,
+            reserve,
+            trouble,
+            failures,
+        };
+        keeper.show_writable(true);
+        keeper
+    }
+
+    /// Commits a group, however long it takes. Gives up only once intake is being stopped.
+    pub(super) fn commit(&mut self, group: Group) -> Result<Committed, (usize, io::Error)> {
+        let mut group = group;
+        let mut last_tries = 0;
+        loop {
+            let (returned, error) = match self.writer.commit(group) {
+                Ok(committed) => {
+                    self.committed(&committed);
+                    return Ok(committed);
+                }
+                Err(CommitError::Full(group, error)) => {
+                    if self.free_some(group.bytes() as u64) {
+                        (group, None)
+                    } else {
+                        (group, Some(error))
+                    }
+                }
+                Err(CommitError::Io(group, error)) => {
+                    self.failed(&error);
+                    (group, Some(error))
+                }
+            };
+            group = returned;
+            let Some(error) = error else { continue };
+            if self.queue.pause(if self.failures == 1 {
+                Duration::ZERO
+            } else {
+                RETRY
+            }) {
+                last_tries += 1;
+                if last_tries >= LAST_TRIES {
+                    return Err((group.len(), error));
+                }
+            }
+        }
+    }
+
+    /// Whether the upstream is being kept away.
+    pub(super) fn in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// Looks whether the disk fills up: before it is full for the journal, it is for the rest.
+    pub(super) fn watch_space(&mut self) {
+        let Ok(space) = free_bytes(&self.dir) else {
+            return;
+        };
+        let low = (self.reserve / 8).clamp(1 << 20, 16 << 20);
+        if space.available < low && !self.trim_passed(low) {
+            self.full();
+        }
+    }
+
+    /// While the disk is full: whether there is room again, the reserve first.
+    pub(super) fn look_for_room(&mut self) {
+        if self.trouble != Some(Trouble::Full) {
+            return;
+        }
+        let wanted = self.reserve.saturating_sub(self.writer.reserve_left()) + 2 * ROOM;
+        let available = |dir: &PathBuf| free_bytes(dir).map_or(0, |space| space.available);
+        if available(&self.dir) < wanted {
+            self.trim_passed(wanted);
+        }
+        if available(&self.dir) < wanted {
+            return;
+        }
+        match self.writer.refill_reserve() {
+            Ok(true) if available(&self.dir) >= ROOM => self.recovered(),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the reserve could not be taken again"),
+        }
+    }
+
+    fn committed(&mut self, committed: &Committed) {
+        self.failures = 0;
+        self.board.commits.fetch_add(1, Relaxed);
+        let micros = u64::try_from(committed.elapsed.as_micros()).unwrap_or(u64::MAX);
+        self.board.last_commit_us.store(micros, Relaxed);
+        self.metrics
+            .journal_commit_duration_seconds
+            .observe(committed.elapsed.as_secs_f64());
+        if self.trouble == Some(Trouble::Failing) {
+            self.recovered();
+        }
+    }
+
+    /// Makes room for a group on a full disk. Says whether it is worth trying at once.
+    fn free_some(&mut self, bytes: u64) -> bool {
+        if self.trouble != Some(Trouble::Full) && self.trim_passed(bytes.max(ROOM)) {
+            return true;
+        }
+        self.full();
+        match self.writer.use_reserve() {
+            Ok(freed) => freed > 0,
+            Err(error) => {
+                tracing::error!(%error, "the reserve could not be given back");
+                false
+            }
+        }
+    }
+
+    /// Trims what every sink has passed; says whether anything went.
+    fn trim_passed(&self, bytes: u64) -> bool {
+        match self
+            .log
+            .trim_passed(self.store.passed(self.log.epoch()), bytes)
+        {
+            Ok(trimmed) => {
+                if trimmed.segments > 0 {
+                    tracing::warn!(
+                        bytes = trimmed.bytes,
+                        "the disk is full: the oldest of what every sink has passed went early"
+                    );
+                }
+                trimmed.segments > 0
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the journal could not be trimmed");
+                false
+            }
+        }
+    }
+
+    /// The disk is full: the upstream keeps the events from now on.
+    fn full(&mut self) {
+        if self.trouble.replace(Trouble::Full) == Some(Trouble::Full) {
+            return;
+        }
+        tracing::error!(
+            "the disk is full: the upstream is asked to keep the events until there is room"
+        );
+        self.gate.send_replace(Gate::Full);
+        self.show_writable(false);
+        let text = "the disk is full: the subscriptions are closed, and the upstream keeps the events until there is room";
+        self.notices
+            .raise(NoticeDraft::new(NoticeKind::DiskFull, text));
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures.is_power_of_two() {
+            tracing::error!(%error, failures = self.failures, "a commit failed; the same events are committed again");
+        }
+        if self.failures == FAILING && self.trouble.is_none() {
+            self.trouble = Some(Trouble::Failing);
+            self.gate.send_replace(Gate::Full);
+            self.show_writable(false);
+            let text = format!(
+                "the journal could not be written ({error}): the subscriptions are closed until it can"
+            );
+            self.notices
+                .raise(NoticeDraft::new(NoticeKind::JournalFailed, text));
+        }
+    }
+
+    fn recovered(&mut self) {
+        let Some(trouble) = self.trouble.take() else {
+            return;
+        };
+        let text = match trouble {
+            Trouble::Full => "there is room on the disk again: the subscriptions are opened",
+            Trouble::Failing => "the journal can be written again: the subscriptions are opened",
+        };
+        tracing::info!("{text}");
+        self.notices
+            .raise(NoticeDraft::new(NoticeKind::DiskRecovered, text));
+        self.show_writable(true);
+        self.gate.send_replace(Gate::Open);
+    }
+
+    fn show_writable(&self, writable: bool) {
+        self.board.writable.store(writable, Relaxed);
+        self.metrics.journal_writable.set(i64::from(writable));
+    }
+}

@@ -1,0 +1,398 @@
+//! Opening: locks, whose journal it is, what is remembered of committed events, and the thread.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use relay_journal::{
+    Log, LogOptions, Offset, ReadError, Record, Recovery, StateError, Table, Writer, free_bytes,
+};
+use tokio::sync::watch;
+
+use super::clock::millis;
+use super::keeper::{Keeper, Parts};
+use super::retention::{Retention, wall_ms};
+use super::stage::{self, Stage};
+use super::thread::{Committer, Rhythm};
+use super::{Board, Core, CoreConfig, Intake, Queue};
+use crate::admit::Gate;
+use crate::cursor::Cursor;
+use crate::dead_letters::DeadLetters;
+use crate::dedup::{Dedup, SLOTS, Slot};
+use crate::event::{Head, Kind};
+use crate::notice::{GapLog, Notice, NoticeDraft, NoticeKind, Notices};
+use crate::store::StoreThread;
+use crate::{Bus, Store};
+
+/// What is read back at once.
+const CHUNK: usize = 4 << 20;
+/// Subscriptions that the upstream allows a tenant.
+const ALLOWED: usize = 3;
+
+/// Why intake could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the journal open.
+    #[error("the journal {dir} is in use by another process{}", pid.map(|pid| format!(" ({pid})")).unwrap_or_default())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// The other process, where that is known.
+        pid: Option<u32>,
+    },
+    /// The journal is another tenant's.
+    #[error(
+        "the journal {dir} belongs to tenant {found}, not to {expected}: choose another journal.dir"
+    )]
+    ForeignTenant {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who is configured.
+        expected: String,
+    },
+    /// More subscriptions than the upstream allows, with those that were used a short while ago:
+    /// the upstream still counts them.
+    #[error(
+        "{} subscription ids are configured, and {} were used within upstream.cache_horizon: {}. \
+         The upstream allows three: keep an id that was used, or wait until it is forgotten",
+        configured.len(), remembered.len(), remembered.join(", ")
+    )]
+    TooManySubscriptions {
+        /// Those of the configuration.
+        configured: Vec<String>,
+        /// Others that were used within the cache horizon.
+        remembered: Vec<String>,
+    },
+    /// The journal could not be opened.
+    #[error("opening the {what}")]
+    Log {
+        /// Journal, dead letters or list of gaps.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: relay_journal::OpenError,
+    },
+    /// The state could not be opened.
+    #[error("opening the state")]
+    State(#[from] StateError),
+    /// Something else could not be read or written.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What is open before the thread starts.
+struct Opened {
+    writer: Writer,
+    log: Log,
+    recovery: Recovery,
+    store: Store,
+    store_thread: StoreThread,
+    gaps: GapLog,
+    dead_letters: DeadLetters,
+    reserve: u64,
+}
+
+pub(super) fn open(config: &CoreConfig) -> Result<Core, OpenError> {
+    let mut opened = open_files(config)?;
+    let queue = Arc::new(Queue::new());
+    let notices = Notices::new(
+        Arc::clone(&queue),
+        opened.gaps.list(),
+        Arc::clone(&config.metrics),
+    );
+    let mut dedup = Dedup::new(
+        config.dedup.horizon,
+        config.dedup.memory,
+        config.dedup.across,
+    );
+    let (last_ms, missed) = remember(&opened.log, config, &mut dedup, opened.gaps.last_id())?;
+    opened.gaps.append(missed);
+    for finding in &opened.recovery.damage {
+        let text = format!(
+            "the journal is damaged at {} byte {} (event {})",
+            finding.segment.display(),
+            finding.byte,
+            finding.offset
+        );
+        tracing::error!("{text}");
+        notices.raise(NoticeDraft::new(NoticeKind::JournalDamaged, text));
+    }
+    let epoch = opened.log.epoch();
+    let bus = Bus::new(opened.log.clone(), config.bus_memory);
+    let board = Arc::new(Board::default());
+    board.alive.store(true, Relaxed);
+    let (gate, gate_seen) = watch::channel(Gate::Open);
+    let stage = Stage::new(
+        config,
+        epoch,
+        dedup,
+        last_ms.unwrap_or(0),
+        &opened.store,
+        notices.clone(),
+    );
+    let keeper = Keeper::new(Parts {
+        writer: opened.writer,
+        log: opened.log,
+        store: opened.store.clone(),
+        notices: notices.clone(),
+        metrics: Arc::clone(&config.metrics),
+        queue: Arc::clone(&queue),
+        board: Arc::clone(&board),
+        gate,
+        dir: config.dir.clone(),
+        reserve: opened.reserve,
+    });
+    let retention = Retention::new(
+        config.journal.retention_age,
+        config.journal.retention_bytes,
+        last_ms,
+        &keeper,
+    );
+    let started = Instant::now();
+    let intake = Intake {
+        queue: Arc::clone(&queue),
+        gate: gate_seen,
+        board: Arc::clone(&board),
+        started,
+    };
+    let committer = Committer {
+        keeper,
+        stage,
+        retention,
+        bus: bus.clone(),
+        dead_letters: opened.dead_letters.clone(),
+        gaps: opened.gaps,
+        queue,
+        board,
+        window: config.journal.commit_window,
+        started,
+        rhythm: Rhythm::new(started),
+    };
+    let thread = std::thread::Builder::new()
+        .name("commit".into())
+        .spawn(move || committer.run());
+    let thread = thread.map_err(|source| OpenError::Io {
+        what: "starting the commit thread",
+        source,
+    })?;
+    let Opened {
+        dead_letters,
+        store,
+        store_thread,
+        recovery,
+        ..
+    } = opened;
+    Ok(Core {
+        bus,
+        intake,
+        notices,
+        dead_letters,
+        store,
+        recovery,
+        thread,
+        store_thread,
+    })
+}
+
+fn open_files(config: &CoreConfig) -> Result<Opened, OpenError> {
+    let dir = &config.dir;
+    let io = |what| move |source| OpenError::Io { what, source };
+    fs::create_dir_all(dir).map_err(io("making the journal's directory"))?;
+    let space = free_bytes(dir).map_err(io("asking for the free space of the journal's volume"))?;
+    let reserve = config.journal.reserve.min(space.total / 10);
+    let options = LogOptions {
+        segment_bytes: (config.journal.retention_bytes / 8).clamp(1 << 20, 64 << 20),
+        segment_age: (config.journal.retention_age / 8).max(Duration::from_mins(10)),
+        identity: config.tenant.clone(),
+        reserve_bytes: reserve,
+    };
+    let (writer, log, recovery) = Log::open(dir, options).map_err(|error| refused(dir, error))?;
+    let (store, store_thread) = Store::open(&dir.join("state.redb"))?;
+    check_subscriptions(config, &store)?;
+    let other = |what| move |source| OpenError::Log { what, source };
+    let gaps = GapLog::open(&dir.join("gaps"), &config.tenant).map_err(other("list of gaps"))?;
+    let metrics = Arc::clone(&config.metrics);
+    let dead_letters = DeadLetters::open(
+        &dir.join("dead-letters"),
+        &config.tenant,
+        config.dead_letters,
+        metrics,
+    );
+    let dead_letters = dead_letters.map_err(other("dead letters"))?;
+    Ok(Opened {
+        writer,
+        log,
+        recovery,
+        store,
+        store_thread,
+        gaps,
+        dead_letters,
+        reserve,
+    })
+}
+
+fn refused(dir: &Path, error: relay_journal::OpenError) -> OpenError {
+    use relay_journal::OpenError as Refused;
+    match error {
+        Refused::Locked { pid } => OpenError::Locked {
+            dir: dir.to_owned(),
+            pid,
+        },
+        Refused::Identity { found, expected } => OpenError::ForeignTenant {
+            dir: dir.to_owned(),
+            found,
+            expected,
+        },
+        source @ (Refused::NewerFormat { .. } | Refused::Io { .. }) => OpenError::Log {
+            what: "journal",
+            source,
+        },
+    }
+}
+
+/// Ids that were used within the cache horizon count: the upstream still knows them.
+fn check_subscriptions(config: &CoreConfig, store: &Store) -> Result<(), OpenError> {
+    let oldest = wall_ms().saturating_sub(millis(config.cache_horizon));
+    let remembered: Vec<_> = store
+        .all(Table::SubsIds)
+        .into_iter()
+        .filter_map(|(key, value)| {
+            let id = key.strip_prefix(USED)?;
+            let recent = word(&value).is_some_and(|used_ms| used_ms >= oldest);
+            let other = config.subs_ids.iter().all(|configured| **configured != *id);
+            (recent && other).then(|| id.to_owned())
+        })
+        .collect();
+    if remembered.is_empty() || config.subs_ids.len() + remembered.len() <= ALLOWED {
+        return Ok(());
+    }
+    let configured = config.subs_ids.iter().map(ToString::to_string).collect();
+    Err(OpenError::TooManySubscriptions {
+        configured,
+        remembered,
+    })
+}
+
+/// Rebuilds the memory of ids from the records of the last horizon. Returns journal time, and the
+/// notices that a crash kept out of the list of gaps.
+fn remember(
+    log: &Log,
+    config: &CoreConfig,
+    dedup: &mut Dedup,
+    last_listed: Option<String>,
+) -> Result<(Option<u64>, Vec<Notice>), OpenError> {
+    let last = if log.next() > log.first() {
+        read(log, log.last(), 1)?
+    } else {
+        Vec::new()
+    };
+    let Some(last_ms) = last.last().map(Record::time_ms) else {
+        return Ok((None, Vec::new()));
+    };
+    let listed = last_listed.and_then(|id| id.strip_prefix("notice:")?.parse::<Cursor>().ok());
+    let listed = listed
+        .filter(|cursor| cursor.epoch == log.epoch())
+        .map_or(Offset(0), |cursor| cursor.offset);
+    let mut from = log.offset_at(last_ms.saturating_sub(stage::horizon_ms(config)));
+    let mut missed = Vec::new();
+    let started = Instant::now();
+    let mut count = 0;
+    loop {
+        let records = read(log, from, CHUNK)?;
+        let Some(last) = records.last() else { break };
+        from = last.offset().next();
+        count += records.len();
+        for record in &records {
+            restore(record, config, dedup);
+            if record.kind() == Kind::Notice as u8 && record.offset() > listed {
+                missed.extend(serde_json::from_slice::<Notice>(record.payload()));
+            }
+        }
+    }
+    tracing::info!(records = count, elapsed = ?started.elapsed(), "remembered what was committed");
+    Ok((Some(last_ms), missed))
+}
+
+fn restore(record: &Record, config: &CoreConfig, dedup: &mut Dedup) {
+    let Some(kind) = Kind::of(record) else { return };
+    let Some(head) = Head::decode(record.head()) else {
+        return;
+    };
+    let id = (head.id_hash != 0).then_some(head.id_hash);
+    let slot = slot(&config.subs_ids, head.subscription);
+    match kind {
+        Kind::Notice => {}
+        Kind::Event => dedup.restore(id, head.content_hash, slot, record.time_ms()),
+        Kind::Sighting if stage::is_level(&head) => dedup.level(slot),
+        Kind::Sighting => {
+            let counts = stage::read_counts(record.payload(), &config.subs_ids);
+            dedup.restore_sighting(id, head.content_hash, slot, counts, record.time_ms());
+        }
+    }
+}
+
+/// A subscription's slot; one that is no longer configured shares the last.
+fn slot(names: &[Arc<str>], subscription: &str) -> Slot {
+    let index = names
+        .iter()
+        .position(|known| **known == *subscription)
+        .unwrap_or(SLOTS);
+    Slot(u8::try_from(index.min(SLOTS - 1)).unwrap_or(0))
+}
+
+/// Records from an offset on, past what is damaged; empty at the end.
+fn read(log: &Log, mut from: Offset, bytes: usize) -> Result<Vec<Record>, OpenError> {
+    loop {
+        match log.read(from, bytes) {
+            Ok(records) => return Ok(records),
+            Err(ReadError::Trimmed { first: next } | ReadError::Damaged { next }) => from = next,
+            Err(ReadError::Io(source)) => {
+                return Err(OpenError::Io {
+                    what: "reading the journal",
+                    source,
+                });
+            }
+        }
+    }
+}
+
+/// The prefix of the keys under which the upstream's ids are kept, with when they were last used.
+const USED: &str = "upstream/";
+
+/// The key of a subscription's last use.
+pub(super) fn used_key(subscription: &str) -> String {
+    format!("{USED}{subscription}")
+}
+
+/// The key of when a subscription was last heard.
+pub(super) fn heard_key(subscription: &str) -> String {
+    format!("heard/{subscription}")
+}
+
+/// When a subscription was last heard, and its last event, as an earlier run saved it.
+pub(super) fn heard(store: &Store, subscription: &str) -> (Option<u64>, Option<u64>) {
+    let saved = store.get(Table::Facts, &heard_key(subscription));
+    let words = saved.and_then(|bytes| {
+        let ([heard, event], []) = bytes.as_chunks() else {
+            return None;
+        };
+        Some((u64::from_le_bytes(*heard), u64::from_le_bytes(*event)))
+    });
+    let some = |ms: u64| (ms > 0).then_some(ms);
+    words.map_or((None, None), |(heard, event)| (some(heard), some(event)))
+}
+
+fn word(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.first_chunk()?))
+}

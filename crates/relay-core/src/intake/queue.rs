@@ -1,0 +1,225 @@
+//! What was admitted and not yet committed: bounded in bytes, many sessions in, the commit thread
+//! out. It knows nothing of what it holds but its size.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::admit::{Connected, Disconnected, Received, Stopped};
+
+/// What may be admitted and not committed, in bytes; a larger message takes all of it.
+const CAPACITY: u32 = 2 << 20;
+/// A group of so many documents is worth committing without waiting for more.
+pub(super) const GROUP_DOCUMENTS: usize = 512;
+/// A group of so many bytes is worth committing without waiting for more.
+pub(super) const GROUP_BYTES: usize = 1 << 20;
+
+/// What a session told.
+#[derive(Debug)]
+pub(super) enum Item {
+    Connected(Connected),
+    Received(Received),
+    Disconnected(Disconnected),
+}
+
+/// An item and its share of the capacity, given back when the item's commit is done.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) item: Item,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Queued>,
+    documents: usize,
+    bytes: usize,
+    /// When the oldest item was admitted.
+    oldest: Option<Instant>,
+    admitted: u64,
+    nudged: bool,
+    stopped: bool,
+    /// The commit thread waits, for anything or for a full group.
+    waiting: Waiting,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Waiting {
+    #[default]
+    No,
+    Anything,
+    Company,
+}
+
+impl State {
+    fn plenty(&self) -> bool {
+        self.documents >= GROUP_DOCUMENTS || self.bytes >= GROUP_BYTES
+    }
+}
+
+/// What the commit thread takes at once.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// In the order of admission.
+    pub(super) items: VecDeque<Queued>,
+    /// Everything up to this ticket is in `items` or was taken before.
+    pub(super) admitted: u64,
+    /// Nothing will be admitted any more.
+    pub(super) stopped: bool,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    room: Arc<Semaphore>,
+    committed: watch::Sender<u64>,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        let (committed, _) = watch::channel(0);
+        let room = Arc::new(Semaphore::new(CAPACITY as usize));
+        Self {
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            room,
+            committed,
+        }
+    }
+
+    /// Waits for room, first come first served. A message beyond the capacity waits for all of it.
+    pub(super) async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Stopped> {
+        let bytes = u32::try_from(bytes).unwrap_or(CAPACITY).min(CAPACITY);
+        Arc::clone(&self.room)
+            .acquire_many_owned(bytes)
+            .await
+            .map_err(|_closed| Stopped)
+    }
+
+    pub(super) fn push(
+        &self,
+        item: Item,
+        permit: OwnedSemaphorePermit,
+        bytes: usize,
+        documents: usize,
+    ) -> Result<(), Stopped> {
+        let mut state = self.lock();
+        if state.stopped {
+            return Err(Stopped);
+        }
+        state.items.push_back(Queued {
+            item,
+            _permit: permit,
+        });
+        state.documents += documents;
+        state.bytes += bytes;
+        state.admitted += 1;
+        state.oldest.get_or_insert_with(Instant::now);
+        let wake = match state.waiting {
+            Waiting::No => false,
+            Waiting::Anything => true,
+            // What is no document is rare and worth a commit of its own.
+            Waiting::Company => state.plenty() || documents == 0,
+        };
+        if wake {
+            state.waiting = Waiting::No;
+            drop(state);
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The commit thread has something to do that is not in the queue.
+    pub(crate) fn nudge(&self) {
+        let mut state = self.lock();
+        state.nudged = true;
+        if state.waiting != Waiting::No {
+            state.waiting = Waiting::No;
+            drop(state);
+            self.ready.notify_one();
+        }
+    }
+
+    /// Admits nothing more.
+    pub(super) fn stop(&self) {
+        self.room.close();
+        self.lock().stopped = true;
+        self.ready.notify_one();
+    }
+
+    /// How many tickets are committed, and the last one given.
+    pub(super) fn progress(&self) -> (watch::Receiver<u64>, u64) {
+        (self.committed.subscribe(), self.lock().admitted)
+    }
+
+    /// Everything up to a ticket is durable.
+    pub(super) fn committed(&self, ticket: u64) {
+        self.committed
+            .send_if_modified(|committed| std::mem::replace(committed, ticket) != ticket);
+    }
+
+    /// Waits for something to do, until `due`; then, while a group is not full, until its oldest
+    /// document has waited for `window`.
+    ///
+    /// The window counts only under load, when something was queued already.
+    pub(super) fn take(
+        &self,
+        due: Option<Instant>,
+        window: Duration,
+        spare: VecDeque<Queued>,
+    ) -> Taken {
+        let mut state = self.lock();
+        if let Some(oldest) = state.oldest.filter(|_| !state.plenty() && !state.stopped) {
+            let left = window.saturating_sub(oldest.elapsed());
+            state.waiting = Waiting::Company;
+            let waits = |state: &mut State| state.waiting == Waiting::Company && !state.stopped;
+            state = self.wait(state, Some(left), waits);
+        } else if state.oldest.is_none() {
+            state.waiting = Waiting::Anything;
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            let waits =
+                |state: &mut State| state.oldest.is_none() && !state.nudged && !state.stopped;
+            state = self.wait(state, left, waits);
+        }
+        state.waiting = Waiting::No;
+        (state.documents, state.bytes, state.oldest, state.nudged) = (0, 0, None, false);
+        let items = std::mem::replace(&mut state.items, spare);
+        Taken {
+            items,
+            admitted: state.admitted,
+            stopped: state.stopped,
+        }
+    }
+
+    /// Waits for a time, or until the queue is stopped; says whether it is.
+    pub(super) fn pause(&self, time: Duration) -> bool {
+        let state = self.lock();
+        self.wait(state, Some(time), |state| !state.stopped).stopped
+    }
+
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        time: Option<Duration>,
+        waits: impl FnMut(&mut State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        match time {
+            None => self
+                .ready
+                .wait_while(state, waits)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(time) => {
+                let waited = self.ready.wait_timeout_while(state, time, waits);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,1 @@
+//! Intake end to end, with a real journal.

@@ -1,0 +1,289 @@
+//! The numbering of one subscription and instance: what is expected next, which holes are open,
+//! and when the numbering began anew. Pure: it is told numbers and times.
+//!
+//! How the server numbers is not documented (per subscription? per tenant? heartbeats too?), so
+//! everything that this finds is advice. Rules:
+//! * a number beyond the expected one opens a hole; a number within a hole fills it; a hole is
+//!   reported only if it is still open after [`GRACE`];
+//! * a number before the expected one, in no hole, is a repetition, unless its timestamp is newer
+//!   than all before it and the next number follows it: then the numbering began anew;
+//! * a leap beyond [`LEAP`] is a new beginning as well, not that many losses;
+//! * a number with a timestamp from before the present numbering's beginning is a straggler.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+mod ledgers;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use ledgers::{Finding, Ledgers};
+
+/// How long a hole may be open before it is reported.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// A forward leap beyond this is a new beginning of the numbering.
+const LEAP: u64 = 1_000_000;
+/// Holes that are kept for one numbering; beyond that the oldest is reported at once.
+const HOLES: usize = 64;
+/// A reported hole can be filled for so long.
+const LATE: Duration = Duration::from_mins(10);
+
+/// What one number said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Observed {
+    /// The first that is known of this numbering.
+    First,
+    /// The expected one.
+    Next,
+    /// A later one: numbers are missing before it.
+    Hole,
+    /// It filled (part of) a hole.
+    Filled,
+    /// A repetition, a straggler, or something that can't be told yet.
+    Old,
+    /// The numbering began anew.
+    Restarted,
+}
+
+/// A run of numbers that have not been seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// The timestamps around it, in Unix milliseconds, as far as they are known.
+    pub(crate) from_ms: u64,
+    pub(crate) until_ms: u64,
+    pub(crate) opened: Instant,
+    /// It was told to an operator.
+    pub(crate) reported: bool,
+    /// It spans a restart of the relay.
+    pub(crate) unverified: bool,
+    /// It spans a disconnect.
+    pub(crate) across_cut: bool,
+}
+
+impl Hole {
+    /// How many numbers.
+    pub(crate) fn len(&self) -> u64 {
+        (self.last - self.first).saturating_add(1)
+    }
+}
+
+/// What became of a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It stayed open for too long.
+    Open(Hole),
+    /// It had been reported and is now filled.
+    Filled(Hole),
+}
+
+/// One numbering.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    next: u64,
+    /// The newest timestamp seen.
+    newest_ms: u64,
+    /// The timestamp with which the present numbering began.
+    began_ms: u64,
+    /// The number that would follow, if the numbering began anew, and its timestamp.
+    anew: Option<(u64, u64)>,
+    holes: VecDeque<Hole>,
+    turns: Vec<Turn>,
+    /// Nothing has been seen since the relay started.
+    restored: bool,
+    /// Nothing has been seen since the last disconnect.
+    cut: bool,
+}
+
+impl Ledger {
+    /// A numbering whose first known number is `sequence`.
+    pub(crate) fn begin(sequence: u64, timestamp: u64) -> Self {
+        Self {
+            next: sequence.saturating_add(1),
+            newest_ms: timestamp,
+            began_ms: 0,
+            anew: None,
+            holes: VecDeque::new(),
+            turns: Vec::new(),
+            restored: false,
+            cut: false,
+        }
+    }
+
+    /// A numbering as an earlier run of the relay left it.
+    pub(crate) fn restore(next: u64, newest_ms: u64) -> Self {
+        Self {
+            next,
+            restored: true,
+            ..Self::begin(0, newest_ms)
+        }
+    }
+
+    /// What is expected next, and the newest timestamp.
+    pub(crate) fn state(&self) -> (u64, u64) {
+        (self.next, self.newest_ms)
+    }
+
+    /// The subscription's connection ended.
+    pub(crate) fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// Takes a number in.
+    pub(crate) fn observe(
+        &mut self,
+        sequence: u64,
+        timestamp: Option<u64>,
+        now: Instant,
+    ) -> Observed {
+        let observed = self.judge(sequence, timestamp, now);
+        if matches!(
+            observed,
+            Observed::Next | Observed::Hole | Observed::Restarted
+        ) {
+            (self.restored, self.cut) = (false, false);
+        }
+        self.newest_ms = self.newest_ms.max(timestamp.unwrap_or(0));
+        observed
+    }
+
+    fn judge(&mut self, sequence: u64, timestamp: Option<u64>, now: Instant) -> Observed {
+        if sequence == self.next {
+            self.anew = None;
+            self.next = sequence.saturating_add(1);
+            return Observed::Next;
+        }
+        if self.fill(sequence) {
+            return Observed::Filled;
+        }
+        let stamp = timestamp.unwrap_or(self.newest_ms);
+        if let Some((next, since)) = self.anew
+            && sequence >= next
+            && sequence < self.next
+            && stamp >= since
+        {
+            self.restart(next, since);
+            self.advance(sequence, stamp, now);
+            return Observed::Restarted;
+        }
+        if sequence < self.next {
+            if timestamp.is_some_and(|timestamp| timestamp > self.newest_ms) {
+                self.anew = Some((sequence.saturating_add(1), stamp));
+            }
+            return Observed::Old;
+        }
+        if timestamp.is_some_and(|timestamp| timestamp < self.began_ms) {
+            return Observed::Old;
+        }
+        if sequence - self.next > LEAP {
+            self.restart(sequence.saturating_add(1), stamp);
+            return Observed::Restarted;
+        }
+        self.anew = None;
+        self.advance(sequence, stamp, now);
+        Observed::Hole
+    }
+
+    /// Goes on behind `sequence`, over a hole if there is one.
+    fn advance(&mut self, sequence: u64, stamp: u64, now: Instant) {
+        if sequence > self.next {
+            if self.holes.len() >= HOLES
+                && let Some(hole) = self.holes.pop_front()
+                && !hole.reported
+            {
+                self.turns.push(Turn::Open(hole));
+            }
+            self.holes.push_back(Hole {
+                first: self.next,
+                last: sequence - 1,
+                from_ms: self.newest_ms,
+                until_ms: stamp,
+                opened: now,
+                reported: false,
+                unverified: self.restored,
+                across_cut: self.cut,
+            });
+        }
+        self.next = sequence.saturating_add(1);
+    }
+
+    /// The numbering begins anew: its open holes can't be filled any more.
+    fn restart(&mut self, next: u64, began_ms: u64) {
+        let open = self.holes.drain(..).filter(|hole| !hole.reported);
+        self.turns.extend(open.map(Turn::Open));
+        (self.next, self.began_ms, self.anew) = (next, began_ms, None);
+    }
+
+    /// Takes a number out of the hole it lies in.
+    fn fill(&mut self, sequence: u64) -> bool {
+        let within = |hole: &Hole| hole.first <= sequence && sequence <= hole.last;
+        let Some(index) = self.holes.iter().position(within) else {
+            return false;
+        };
+        let Some(hole) = self.holes.get_mut(index) else {
+            return false;
+        };
+        if hole.first == hole.last {
+            let hole = *hole;
+            self.holes.remove(index);
+            if hole.reported {
+                self.turns.push(Turn::Filled(hole));
+            }
+        } else if sequence == hole.first {
+            hole.first += 1;
+        } else if sequence == hole.last {
+            hole.last -= 1;
+        } else {
+            let after = Hole {
+                first: sequence + 1,
+                ..*hole
+            };
+            hole.last = sequence - 1;
+            if self.holes.len() < HOLES {
+                self.holes.insert(index + 1, after);
+            } else if !after.reported {
+                self.turns.push(Turn::Open(after));
+            }
+        }
+        true
+    }
+
+    /// Reports what has been open for too long, and what became of reported holes.
+    pub(crate) fn settle(&mut self, now: Instant) -> Vec<Turn> {
+        let mut turns = std::mem::take(&mut self.turns);
+        for hole in &mut self.holes {
+            if !hole.reported && now.saturating_duration_since(hole.opened) >= GRACE {
+                turns.push(Turn::Open(*hole));
+                hole.reported = true;
+            }
+        }
+        self.holes
+            .retain(|hole| now.saturating_duration_since(hole.opened) < LATE);
+        turns
+    }
+
+    /// When [`Ledger::settle`] has something to say.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let open = self.holes.iter().filter(|hole| !hole.reported);
+        let due = open.map(|hole| hole.opened + GRACE).min();
+        if self.turns.is_empty() {
+            due
+        } else {
+            Some(self.turns_due(due))
+        }
+    }
+
+    fn turns_due(&self, due: Option<Instant>) -> Instant {
+        let opened = self.turns.iter().map(|turn| match turn {
+            Turn::Open(hole) | Turn::Filled(hole) => hole.opened,
+        });
+        opened.chain(due).min().unwrap_or_else(Instant::now)
+    }
+
+    /// Numbers missing in holes that span a disconnect and are still open.
+    pub(crate) fn missing_across_cut(&self) -> u64 {
+        let holes = self.holes.iter().filter(|hole| hole.across_cut);
+        holes.map(Hole::len).fold(0, u64::saturating_add)
+    }
+}
