@@ -73,20 +73,13 @@ async fn clients_that_read_nothing_cost_the_others_nothing() {
     soon("the last event", simulator.finished()).await;
     relay_tests::ledger::assert_same(&received, &emitted(&simulator));
 
-    let peak = peak_memory(relay.pid());
+    let peak = relay.peak_memory();
     assert!(peak < 96 << 20, "{} MiB at the most, with 1 MiB of bus", peak >> 20);
     // They are still connected, and get everything once they read.
     for client in &mut silent {
         let received = events(client, EVENTS).await;
         assert_eq!(received.len(), EVENTS);
     }
-}
-
-/// The largest resident set of a process, in bytes.
-fn peak_memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,15 +89,15 @@ async fn a_cursor_outlives_the_relay() {
     let setup = Setup::new(&simulator.ws_url(), sapi_sim::DEMO_TOKEN).dir(journal.path());
 
     let relay = Relay::start(&setup).await;
-    until("a subscription", || async { (simulator.connected() == 1).then_some(()) }).await;
+    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
     let mut client = Stream::connect(&relay.downstream("/v1/stream").await).await;
-    simulator.emit(3).await;
+    simulator.emit(3);
     let seen = events(&mut client, 2).await;
     relay.kill().await;
 
     let relay = Relay::start(&setup).await;
-    until("a subscription", || async { (simulator.connected() == 1).then_some(()) }).await;
-    simulator.emit(2).await;
+    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    simulator.emit(2);
     let cursor = &seen[1].relaycursor;
     let mut client = Stream::connect(&relay.downstream(&format!("/v1/stream?from={cursor}")).await).await;
     let rest = events(&mut client, 3).await;

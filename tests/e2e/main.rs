@@ -3,3 +3,9 @@
 mod architecture;
 mod cursors;
 mod delivery;
+mod disk;
+mod framing;
+mod manners;
+mod numbering;
+mod sapi_face;
+mod secrets;

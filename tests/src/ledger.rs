@@ -1,7 +1,7 @@
 //! The simulator's ledger against what was delivered: each event once, bytes identical, in order.
 
 use bytes::Bytes;
-use sapi_sim::{EntryKind, Simulator};
+use sapi_sim::{Kind, Simulator};
 
 use crate::client::{StreamEvent, history};
 use crate::{Relay, until};
@@ -9,7 +9,7 @@ use crate::{Relay, until};
 /// The events that the simulator really emitted, in order.
 pub fn emitted(simulator: &Simulator) -> Vec<Bytes> {
     let ledger = simulator.ledger().into_iter();
-    ledger.filter(|entry| entry.kind == EntryKind::Event).map(|entry| entry.bytes).collect()
+    ledger.filter(|entry| entry.kind == Kind::Event).map(|entry| entry.bytes).collect()
 }
 
 /// Everything the relay has, notices left out, once it has at least `count` events.

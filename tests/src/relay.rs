@@ -21,8 +21,10 @@ use crate::{soon, until};
 pub struct Setup {
     /// `upstream.url`.
     pub upstream: String,
-    /// `upstream.token`.
-    pub token: String,
+    /// `upstream.tenant_id`.
+    pub tenant: String,
+    /// The credential, as a TOML line: `token` or `token_file`.
+    pub credential: String,
     /// `upstream.subs_ids`.
     pub subs_ids: Vec<String>,
     /// More keys of `[upstream]`, as TOML lines.
@@ -42,7 +44,8 @@ impl Setup {
     pub fn new(upstream: &str, token: &str) -> Self {
         Self {
             upstream: upstream.to_owned(),
-            token: token.to_owned(),
+            tenant: "acmecorp01".to_owned(),
+            credential: format!("token = {token:?}"),
             subs_ids: vec!["relay_a".to_owned()],
             upstream_keys: String::new(),
             dir: None,
@@ -82,8 +85,8 @@ impl Setup {
             r#"
 [upstream]
 url = "{upstream}"
-tenant_id = "acmecorp01"
-token = "{token}"
+tenant_id = "{tenant}"
+{credential}
 subs_ids = {subs_ids:?}
 {upstream_keys}
 
@@ -252,6 +255,16 @@ impl Relay {
     /// Its own folder: the configuration, and the journal unless it lies elsewhere.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// The largest resident set so far, in bytes.
+    ///
+    /// # Panics
+    /// If the process is not there.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
     /// The process id.
