@@ -8,9 +8,9 @@
 //! **Resuming.** Bytes that turn out to be no document are lost only up to the next message or line that
 //! begins one ([`resync`]), also where that lies before the byte at which the error showed: a document cut
 //! after a colon swallows the next one, and gives it back. An XML document cut inside its text would swallow
-//! all that follow, since elements nest: so while a document is unfinished, a message that begins another one,
-//! of the same or a known class, is scanned on its own beside it (the rival), and if it ends first, the
-//! unfinished one was cut short. Reading again is bounded (see `Allowance`): where that is used up,
+//! all that follow, since elements nest: so while a document is unfinished, a message that begins one of a
+//! known class (heartbeats are) is scanned on its own beside it (the rival), and if it ends first, the unfinished
+//! one was cut short. Reading again is bounded (see `Allowance`): where that is used up,
 //! reading resumes only behind the error.
 //!
 //! **Memory.** What is held is at most `max_document` bytes, and the message being read.
@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 pub use malformed::{Malformed, MalformedReason};
-use resync::{Allowance, begins_known, is_start, mark_of, name_at, next_line, skip_filler};
+use resync::{Allowance, begins_known, is_start, mark_of, next_line, skip_filler};
 use scan::{Scan, Scanner};
 
 use crate::document::{self, Document, Stop};
@@ -515,9 +515,7 @@ impl Partial {
             Scanner::Xml(_) => true,
             Scanner::Json(scanner) => scanner.awaits_member_value(),
         };
-        let name = name_at(&chunk.bytes, mark);
-        let same = !name.is_empty() && name == name_at(&self.held, 0);
-        if possible && (same || begins_known(&chunk.bytes, mark)) {
+        if possible && begins_known(&chunk.bytes, mark) {
             self.rival = Some(Scanner::of(chunk.bytes.get(mark)));
         }
         mark

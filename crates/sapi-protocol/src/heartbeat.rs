@@ -67,3 +67,43 @@ impl Heartbeat<'_> {
 fn number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Document;
+    use crate::samples;
+
+    const SAMPLE: Heartbeat<'_> = Heartbeat {
+        instance_id: "us1tomcat04.us1.whitepj.net-sapi-v1",
+        sequence: 70,
+        timestamp_ms: 1_669_230_226_093,
+        subscription_id: "real-time-monitor",
+        tenant_id: "acmecorp01",
+    };
+
+    #[test]
+    fn it_is_the_vendors_sample() {
+        let json = String::from_utf8(SAMPLE.write(Format::Json)).unwrap();
+        assert_eq!(json, samples::compact(samples::ALL[0]));
+        let xml = SAMPLE.write(Format::Xml);
+        assert_eq!(xml, xml::json_to_xml(json.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn text_that_needs_escaping_is_escaped() {
+        let heartbeat = Heartbeat {
+            instance_id: "a\"<\\",
+            ..SAMPLE
+        };
+        for format in [Format::Json, Format::Xml] {
+            let document = Document::parse(heartbeat.write(format).into()).unwrap();
+            assert!(document.is_heartbeat());
+            assert_eq!(document.format(), format);
+            assert_eq!(
+                document.msg_info().complete(),
+                Some(("a\"<\\", 70, 1_669_230_226_093))
+            );
+        }
+    }
+}

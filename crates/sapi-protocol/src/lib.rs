@@ -5,8 +5,12 @@
 mod credentials;
 mod document;
 mod framing;
+#[doc(hidden)]
+pub mod fuzz_targets;
 mod heartbeat;
 mod output;
+#[cfg(test)]
+mod samples;
 mod text;
 mod url;
 pub mod xml;

@@ -4,6 +4,8 @@
 //! references and CDATA as the text they stand for; attributes in any order). What XML asks for and a
 //! relay has no use of is not checked: characters of names, entities beyond XML's own.
 
+use std::borrow::Cow;
+
 use memchr::{memchr, memchr2};
 
 use super::content_hash::{List, Members, Part, leaf};
@@ -197,7 +199,7 @@ impl<'a> Pass<'a> {
         if self.peek()? == b'<' {
             return self.invalid();
         }
-        let value = text_hash(self.slice(start, self.at), true);
+        let value = leaf(Part::Text, &resolved(self.slice(start, self.at), true));
         self.at += 1;
         members.add(leaf(Part::Text, name), value);
         Ok(())
@@ -253,15 +255,10 @@ impl<'a> Pass<'a> {
 
     /// Adds the run of character data that ends at `end`; blanks beside elements are no content.
     fn flush(&self, content: &mut Content, end: usize) {
-        let run = self.slice(content.run, end);
-        let blank = run.iter().copied().all(is_blank);
-        let between_elements = blank && content.children > 0;
-        if !run.is_empty() && !between_elements {
-            let hash = text_hash(run, content.special);
-            // A run of nothing but comments is no content either.
-            if hash != leaf(Part::Text, b"") {
-                content.items.add(hash);
-            }
+        let text = resolved(self.slice(content.run, end), content.special);
+        let between_elements = content.children > 0 && text.iter().copied().all(is_blank);
+        if !text.is_empty() && !between_elements {
+            content.items.add(leaf(Part::Text, &text));
         }
     }
 
@@ -311,11 +308,12 @@ fn is_declaration(rest: &[u8]) -> bool {
     after.is_some_and(|&byte| is_blank(byte) || byte == b'?')
 }
 
-fn text_hash(raw: &[u8], special: bool) -> u128 {
+/// Character data as the text it stands for.
+fn resolved(raw: &[u8], special: bool) -> Cow<'_, [u8]> {
     if !special || memchr2(b'&', b'<', raw).is_none() {
-        return leaf(Part::Text, raw);
+        return raw.into();
     }
     let mut text = Vec::with_capacity(raw.len());
     resolve_xml(raw, &mut text, UNRESOLVED);
-    leaf(Part::Text, &text)
+    text.into()
 }

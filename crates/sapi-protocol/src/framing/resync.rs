@@ -130,6 +130,11 @@ impl Allowance {
         }
         left
     }
+
+    #[cfg(test)]
+    pub(super) fn is_kept(&self) -> bool {
+        self.again <= self.came * Self::FACTOR + Self::FREE
+    }
 }
 
 #[cfg(test)]
