@@ -84,6 +84,10 @@ impl Core {
     ///
     /// # Errors
     /// See [`OpenError`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a configuration is given once"
+    )]
     pub fn open(config: CoreConfig) -> Result<Self, OpenError> {
         open::open(&config)
     }
@@ -172,8 +176,10 @@ impl Intake {
     /// How the commit thread gets on.
     pub fn progress(&self) -> Progress {
         let now = self.started.elapsed();
+        let waits_by_design = !self.writable() && self.is_alive();
         let busy_for = match self.board.busy_since.load(Relaxed) {
             0 => Duration::ZERO,
+            _ if waits_by_design => Duration::ZERO,
             since => now.saturating_sub(Duration::from_millis(since)),
         };
         Progress {

@@ -59,6 +59,8 @@ metrics! {
     upstream_session_age_seconds: GaugeVec["subscription"],
     /// Events that were already committed and were not delivered again.
     duplicates_total: IntCounterVec["subscription"],
+    /// Events without a complete msgInfo: they can't be told from their repetition.
+    events_without_id_total: IntCounterVec["subscription"],
     /// Holes found in the numbering of a subscription.
     sequence_gaps_total: IntCounterVec["subscription"],
     /// Numbers that those holes span.

@@ -17,6 +17,11 @@ const ENTRY_BYTES: usize = 2 * size_of::<(u128, Shown)>() + size_of::<u128>();
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(pub(crate) u8);
 
+impl Slot {
+    /// All that are not configured.
+    pub(crate) const OTHERS: Self = Self(3);
+}
+
 /// How often each subscription has shown a content; only differences count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts(pub(crate) [u16; SLOTS]);

@@ -105,60 +105,73 @@ struct Opened {
 
 pub(super) fn open(config: &CoreConfig) -> Result<Core, OpenError> {
     let mut opened = open_files(config)?;
-    let queue = Arc::new(Queue::new());
-    let notices = Notices::new(
-        Arc::clone(&queue),
-        opened.gaps.list(),
-        Arc::clone(&config.metrics),
-    );
     let mut dedup = Dedup::new(
         config.dedup.horizon,
         config.dedup.memory,
         config.dedup.across,
     );
-    let (last_ms, missed) = remember(&opened.log, config, &mut dedup, opened.gaps.last_id())?;
+    let last_listed = opened.gaps.last_id();
+    let (last_ms, missed) = remember(&opened.log, config, &mut dedup, last_listed)?;
     opened.gaps.append(missed);
+    let queue = Arc::new(Queue::new());
+    let gaps = opened.gaps.list();
+    let notices = Notices::new(Arc::clone(&queue), gaps, Arc::clone(&config.metrics));
     for finding in &opened.recovery.damage {
+        let (file, byte) = (finding.segment.display(), finding.byte);
         let text = format!(
-            "the journal is damaged at {} byte {} (event {})",
-            finding.segment.display(),
-            finding.byte,
-            finding.offset
+            "the journal is damaged at {file} byte {byte}: {:?}",
+            finding.what
         );
         tracing::error!("{text}");
         notices.raise(NoticeDraft::new(NoticeKind::JournalDamaged, text));
     }
-    let epoch = opened.log.epoch();
-    let bus = Bus::new(opened.log.clone(), config.bus_memory);
+    start(config, opened, dedup, last_ms, notices, queue)
+}
+
+/// Starts the commit thread over what is open.
+fn start(
+    config: &CoreConfig,
+    opened: Opened,
+    dedup: Dedup,
+    last_ms: Option<u64>,
+    notices: Notices,
+    queue: Arc<Queue>,
+) -> Result<Core, OpenError> {
+    let Opened {
+        writer,
+        log,
+        recovery,
+        store,
+        store_thread,
+        gaps,
+        dead_letters,
+        reserve,
+    } = opened;
+    let bus = Bus::new(log.clone(), config.bus_memory);
     let board = Arc::new(Board::default());
     board.alive.store(true, Relaxed);
     let (gate, gate_seen) = watch::channel(Gate::Open);
+    let first_ms = last_ms.unwrap_or(0);
     let stage = Stage::new(
         config,
-        epoch,
+        log.epoch(),
         dedup,
-        last_ms.unwrap_or(0),
-        &opened.store,
+        first_ms,
+        &store,
         notices.clone(),
     );
     let keeper = Keeper::new(Parts {
-        writer: opened.writer,
-        log: opened.log,
-        store: opened.store.clone(),
+        writer,
+        log,
+        store: store.clone(),
         notices: notices.clone(),
         metrics: Arc::clone(&config.metrics),
         queue: Arc::clone(&queue),
         board: Arc::clone(&board),
         gate,
         dir: config.dir.clone(),
-        reserve: opened.reserve,
+        reserve,
     });
-    let retention = Retention::new(
-        config.journal.retention_age,
-        config.journal.retention_bytes,
-        last_ms,
-        &keeper,
-    );
     let started = Instant::now();
     let intake = Intake {
         queue: Arc::clone(&queue),
@@ -167,12 +180,12 @@ pub(super) fn open(config: &CoreConfig) -> Result<Core, OpenError> {
         started,
     };
     let committer = Committer {
+        retention: Retention::new(config.journal, last_ms, &keeper),
         keeper,
         stage,
-        retention,
         bus: bus.clone(),
-        dead_letters: opened.dead_letters.clone(),
-        gaps: opened.gaps,
+        dead_letters: dead_letters.clone(),
+        gaps,
         queue,
         board,
         window: config.journal.commit_window,
@@ -181,18 +194,9 @@ pub(super) fn open(config: &CoreConfig) -> Result<Core, OpenError> {
     };
     let thread = std::thread::Builder::new()
         .name("commit".into())
-        .spawn(move || committer.run());
-    let thread = thread.map_err(|source| OpenError::Io {
-        what: "starting the commit thread",
-        source,
-    })?;
-    let Opened {
-        dead_letters,
-        store,
-        store_thread,
-        recovery,
-        ..
-    } = opened;
+        .spawn(|| committer.run());
+    let what = "starting the commit thread";
+    let thread = thread.map_err(|source| OpenError::Io { what, source })?;
     Ok(Core {
         bus,
         intake,
@@ -304,7 +308,7 @@ fn remember(
     let listed = listed
         .filter(|cursor| cursor.epoch == log.epoch())
         .map_or(Offset(0), |cursor| cursor.offset);
-    let mut from = log.offset_at(last_ms.saturating_sub(stage::horizon_ms(config)));
+    let mut from = log.offset_at(last_ms.saturating_sub(millis(config.dedup.horizon)));
     let mut missed = Vec::new();
     let started = Instant::now();
     let mut count = 0;

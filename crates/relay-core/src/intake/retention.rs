@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use relay_journal::{Table, TrimPolicy};
 
+use super::JournalConfig;
 use super::clock::{Clock, Jump, millis};
 use super::keeper::Keeper;
 use crate::notice::{NoticeDraft, NoticeKind};
@@ -23,7 +24,12 @@ pub(super) struct Retention {
 }
 
 impl Retention {
-    pub(super) fn new(age: Duration, bytes: u64, newest_ms: Option<u64>, keeper: &Keeper) -> Self {
+    pub(super) fn new(config: JournalConfig, newest_ms: Option<u64>, keeper: &Keeper) -> Self {
+        let JournalConfig {
+            retention_age: age,
+            retention_bytes: bytes,
+            ..
+        } = config;
         let saved = keeper.store.get(Table::Facts, CLOCK).and_then(|bytes| {
             let ([retention, wall], []) = bytes.as_chunks() else {
                 return None;

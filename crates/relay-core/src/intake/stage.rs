@@ -7,24 +7,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::IntCounter;
-use relay_journal::{Epoch, Group, Offset, Table};
-use sapi_protocol::{Document, Format, Malformed, event_id};
+use relay_journal::{Epoch, Group, Offset};
+use sapi_protocol::{Document, Malformed, MsgInfo, event_id};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::admit::{Connected, Disconnected};
 use crate::continuity::Continuity;
 use crate::dead_letters::{DeadLetter, Origin};
-use crate::dedup::{Counts, Dedup, SLOTS, Slot, Verdict};
+use crate::dedup::{Counts, Dedup, Slot, Verdict};
 use crate::event::{Head, Kind};
 use crate::intake::CoreConfig;
-use crate::intake::clock::millis;
-use crate::notice::{Notice, NoticeDraft, NoticeKind, Notices, Verdict as Loss, timestamp};
-use crate::sequence::{Finding, Ledgers, Turn};
+use crate::notice::{Notice, NoticeDraft, NoticeKind, Notices, timestamp};
+use crate::sequence::{Ledgers, Observed};
 use crate::status::SubscriptionBoard;
 use crate::{Cursor, Metrics, Store};
 
-/// The class of a marker: the subscription starts level with the others.
-const LEVEL: &str = "level";
+mod marker;
+mod report;
+
+use marker::marker;
+pub(super) use marker::{is_level, read_counts};
 
 /// One configured subscription.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ struct Subscription {
 
 /// The stage. The commit thread owns it.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(in crate::intake) struct Stage {
     tenant: String,
     epoch: Epoch,
     subscriptions: Vec<Subscription>,
@@ -66,7 +67,7 @@ pub(super) struct Stage {
 const BEHIND_MS: u64 = 300_000;
 
 impl Stage {
-    pub(super) fn new(
+    pub(in crate::intake) fn new(
         config: &CoreConfig,
         epoch: Epoch,
         dedup: Dedup,
@@ -119,14 +120,14 @@ impl Stage {
     }
 
     /// The index of a subscription, `None` for one that is not configured.
-    pub(super) fn index(&self, subscription: &str) -> Option<usize> {
+    pub(in crate::intake) fn index(&self, subscription: &str) -> Option<usize> {
         self.subscriptions
             .iter()
             .position(|known| *known.name == *subscription)
     }
 
     /// A document arrived; it becomes a record at `next`, or none.
-    pub(super) fn document(
+    pub(in crate::intake) fn document(
         &mut self,
         subscription: Option<usize>,
         document: &Document,
@@ -134,77 +135,30 @@ impl Stage {
         group: &mut Group,
         next: Offset,
     ) {
-        let heartbeat = document.is_heartbeat();
         let info = document.msg_info();
+        let heartbeat = document.is_heartbeat();
         if let Some(index) = subscription {
-            let observed =
-                info.instance
-                    .as_deref()
-                    .zip(info.sequence)
-                    .and_then(|(instance, sequence)| {
-                        self.ledgers.observe(
-                            index,
-                            instance,
-                            sequence,
-                            info.timestamp,
-                            at_ms,
-                            Instant::now(),
-                        )
-                    });
-            self.heard = true;
-            if let Some(known) = self.subscriptions.get_mut(index) {
-                known
-                    .continuity
-                    .document(at_ms, !heartbeat, observed, Instant::now());
-            }
+            self.observe(index, &info, heartbeat, at_ms);
         }
         if heartbeat {
             return;
         }
         let time_ms = self.journal_time(at_ms);
         let known = subscription.and_then(|index| self.subscriptions.get(index));
-        #[expect(clippy::cast_possible_truncation, reason = "four")]
-        let slot = known.map_or(Slot(SLOTS as u8 - 1), |known| known.slot);
         let name = known.map_or_else(|| Arc::from(""), |known| Arc::clone(&known.name));
+        let slot = known.map_or(Slot::OTHERS, |known| known.slot);
         let content = document.content_hash();
         let id = event_id(&self.tenant, &info);
         let id_hash = id.as_deref().map(id_hash);
         let verdict = self.dedup.admit(id_hash, content, slot, time_ms);
-        let own = |id: &mut String, tenant: &str, epoch| {
-            // Writing to a text can't fail.
-            write!(
-                id,
-                "{tenant}:@{}",
-                Cursor {
-                    epoch,
-                    offset: next
-                }
-            )
-            .ok();
-        };
-        self.id.clear();
-        match (&verdict, id) {
-            (Verdict::Duplicate, _) => {
-                known.inspect(|known| known.duplicates.inc());
-                return;
+        if matches!(verdict, Verdict::Duplicate | Verdict::Sighted(_)) {
+            known.inspect(|known| known.duplicates.inc());
+            if let Verdict::Sighted(counts) = verdict {
+                self.sighting(&name, id_hash, content, counts, time_ms, group);
             }
-            (Verdict::Sighted(counts), _) => {
-                known.inspect(|known| known.duplicates.inc());
-                return self.sighting(&name, id_hash, content, *counts, time_ms, group);
-            }
-            (Verdict::Conflict, Some(id)) => {
-                write!(self.id, "{id}:{:016x}", content >> 64).ok();
-                let text = format!("{id} came with other content: delivered as {}", self.id);
-                self.notices.raise(
-                    NoticeDraft::new(NoticeKind::DuplicateConflict, text).subscription(&name),
-                );
-            }
-            (Verdict::New, Some(id)) => self.id.push_str(&id),
-            (Verdict::New | Verdict::Conflict | Verdict::Again, _) => {
-                own(&mut self.id, &self.tenant, self.epoch)
-            }
+            return;
         }
-        self.head.clear();
+        self.identify(id, verdict, content, &name, next);
         let head = Head {
             format: document.format(),
             id_hash: id_hash.unwrap_or(0),
@@ -219,14 +173,80 @@ impl Stage {
             media: &document.media(),
             instance: info.instance.as_deref().unwrap_or_default(),
         };
+        self.head.clear();
         head.encode(&mut self.head);
         let placed = group.push(Kind::Event as u8, time_ms, &self.head, document.bytes());
         debug_assert_eq!(placed, next, "the id of an event may hold its cursor");
         self.events += 1;
     }
 
+    /// What a document says of the numbering and of the connection, a heartbeat as well.
+    fn observe(&mut self, index: usize, info: &MsgInfo<'_>, heartbeat: bool, at_ms: u64) {
+        let now = Instant::now();
+        let numbered = info.instance.as_deref().zip(info.sequence);
+        let observed = numbered.and_then(|(instance, sequence)| {
+            self.ledgers
+                .observe(index, instance, sequence, info.timestamp, at_ms, now)
+        });
+        self.heard = true;
+        let Some(known) = self.subscriptions.get_mut(index) else {
+            return;
+        };
+        known.continuity.document(at_ms, !heartbeat, observed, now);
+        if observed == Some(Observed::Restarted) {
+            let instance = printable(info.instance.as_deref().unwrap_or_default());
+            let text = format!("the numbering of {instance} began anew: no loss by itself");
+            let draft = NoticeDraft::new(NoticeKind::SequenceRestarted, text);
+            self.notices.raise(
+                draft
+                    .subscription(&known.name)
+                    .between(info.timestamp, None),
+            );
+        }
+    }
+
+    /// Writes the event's id into the buffer (PRODUCT section 4).
+    fn identify(
+        &mut self,
+        id: Option<String>,
+        verdict: Verdict,
+        content: u128,
+        name: &Arc<str>,
+        next: Offset,
+    ) {
+        self.id.clear();
+        match (id, verdict) {
+            (Some(id), Verdict::New) => self.id.push_str(&id),
+            (Some(id), Verdict::Conflict) => {
+                // Writing to a text can't fail, here and below.
+                write!(self.id, "{id}:{:016x}", content >> 64).ok();
+                let text = format!("{id} came with other content: delivered as {}", self.id);
+                let draft = NoticeDraft::new(NoticeKind::DuplicateConflict, printable(&text));
+                self.notices.raise(draft.subscription(name));
+            }
+            (id, _) => {
+                if id.is_none() {
+                    self.metrics
+                        .events_without_id_total
+                        .with_label_values(&[&**name])
+                        .inc();
+                }
+                let cursor = Cursor {
+                    epoch: self.epoch,
+                    offset: next,
+                };
+                write!(self.id, "{}:@{cursor}", self.tenant).ok();
+            }
+        }
+    }
+
     /// Something arrived that is no document: a dead letter.
-    pub(super) fn malformed(&mut self, subscription: &str, malformed: Malformed, at_ms: u64) {
+    pub(in crate::intake) fn malformed(
+        &mut self,
+        subscription: &str,
+        malformed: Malformed,
+        at_ms: u64,
+    ) {
         let reason = malformed.reason.as_str();
         self.metrics
             .malformed_total
@@ -247,52 +267,6 @@ impl Stage {
         });
     }
 
-    /// A subscription is connected.
-    pub(super) fn connected(&mut self, event: &Connected, group: &mut Group) {
-        let time_ms = self.journal_time(event.at_ms);
-        let Some(known) = self
-            .index(&event.subscription)
-            .and_then(|at| self.subscriptions.get_mut(at))
-        else {
-            return;
-        };
-        let opened = known.continuity.connected(event.at_ms);
-        let slot = known.slot;
-        (known.used_ms, self.heard) = (Some(event.at_ms), true);
-        tracing::info!(subscription = %event.subscription, afresh = opened.afresh, "connected");
-        for notice in opened.notices {
-            self.notices.raise(notice);
-        }
-        if opened.afresh && self.dedup.counts_content() {
-            self.dedup.level(slot);
-            self.head.clear();
-            marker(&event.subscription, LEVEL).encode(&mut self.head);
-            group.push(Kind::Sighting as u8, time_ms, &self.head, &[]);
-        }
-    }
-
-    /// A subscription's connection ended.
-    pub(super) fn disconnected(&mut self, event: &Disconnected) {
-        let Some(index) = self.index(&event.subscription) else {
-            return;
-        };
-        let missing = self.ledgers.missing_across_cut(index);
-        let Some(known) = self.subscriptions.get_mut(index) else {
-            return;
-        };
-        let notices =
-            known
-                .continuity
-                .disconnected(event.at_ms, event.reason, &event.detail, missing);
-        tracing::info!(
-            subscription = %event.subscription, reason = event.reason.as_str(), detail = event.detail, "disconnected"
-        );
-        for notice in notices {
-            self.notices.raise(notice);
-        }
-        self.ledgers.cut(index);
-    }
-
     /// A suppressed sighting becomes a record as well, so that the counts survive a restart.
     fn sighting(
         &mut self,
@@ -311,145 +285,14 @@ impl Stage {
             ..marker
         }
         .encode(&mut self.head);
-        let names = self
-            .subscriptions
-            .iter()
-            .map(|known| &*known.name)
-            .chain([""]);
-        let mut payload = String::new();
-        for (name, count) in names.zip(counts.0) {
-            writeln!(payload, "{name}={count}").ok();
-        }
+        let names = self.subscriptions.iter().map(|known| &*known.name);
+        let payload = marker::write_counts(names, counts);
         group.push(
             Kind::Sighting as u8,
             time_ms,
             &self.head,
             payload.as_bytes(),
         );
-    }
-
-    /// Says what has become due: holes, verdicts, a memory that is too small.
-    pub(super) fn settle(&mut self, now: Instant) {
-        for finding in self.ledgers.settle(now) {
-            self.finding(&finding);
-        }
-        for index in 0..self.subscriptions.len() {
-            let missing = self.ledgers.missing_across_cut(index);
-            let Some(known) = self.subscriptions.get_mut(index) else {
-                continue;
-            };
-            let Some(notice) = known.continuity.settle(now, missing) else {
-                continue;
-            };
-            tracing::info!(
-                subscription = %known.name, verdict = notice.verdict.map(Loss::as_str), missing, "{}", notice.text
-            );
-            self.notices.raise(notice);
-        }
-    }
-
-    fn finding(&self, finding: &Finding) {
-        let Some(known) = self.subscriptions.get(finding.subscription) else {
-            return;
-        };
-        let (hole, kind) = match finding.turn {
-            Turn::Filled(hole) => (hole, NoticeKind::SequenceFilled),
-            Turn::Open(hole) if hole.unverified => (hole, NoticeKind::SequenceUnverified),
-            Turn::Open(hole) => (hole, NoticeKind::SequenceGap),
-        };
-        let (first, last) = (hole.first, hole.last);
-        let instance: String = finding
-            .instance
-            .chars()
-            .filter(|c| !c.is_control())
-            .collect();
-        let numbers = if first == last {
-            format!("number {first}")
-        } else {
-            format!("numbers {first} to {last}")
-        };
-        let (text, verdict) = match kind {
-            NoticeKind::SequenceFilled => (
-                format!("{numbers} of {instance}, held for missing, came after all"),
-                None,
-            ),
-            NoticeKind::SequenceUnverified => (
-                format!(
-                    "{numbers} of {instance} were not seen across a restart of the relay; heartbeats take numbers too"
-                ),
-                Some(Loss::Unverified),
-            ),
-            kind => {
-                debug_assert_eq!(kind, NoticeKind::SequenceGap, "the only other one");
-                let label = [&*known.name];
-                self.metrics
-                    .sequence_gaps_total
-                    .with_label_values(&label)
-                    .inc();
-                self.metrics
-                    .sequence_missing_total
-                    .with_label_values(&label)
-                    .inc_by(hole.len());
-                known.board.as_ref().inspect(|board| board.gap());
-                tracing::warn!(subscription = %known.name, instance, first, last, "a hole in the numbering stayed open");
-                (
-                    format!("{numbers} of {instance} are missing"),
-                    Some(Loss::PossibleLoss),
-                )
-            }
-        };
-        let some = |ms: u64| (ms > 0).then_some(ms);
-        let draft = NoticeDraft::new(kind, text)
-            .subscription(&known.name)
-            .missing(hole.len());
-        let draft = draft.between(some(hole.from_ms), some(hole.until_ms));
-        self.notices.raise(NoticeDraft { verdict, ..draft });
-    }
-
-    /// When [`Stage::settle`] has something to say.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let verdicts = self
-            .subscriptions
-            .iter()
-            .filter_map(|known| known.continuity.due());
-        verdicts
-            .chain(self.ledgers.due())
-            .chain(self.notices.due())
-            .min()
-    }
-
-    /// Puts the notices that are ready into the group; `next` is the group's next offset.
-    pub(super) fn notices(&mut self, group: &mut Group, mut next: Offset, wall_ms: u64) {
-        for draft in self.notices.take(Instant::now()) {
-            let time_ms = self.journal_time(wall_ms);
-            let id = format!(
-                "notice:{}",
-                Cursor {
-                    epoch: self.epoch,
-                    offset: next
-                }
-            );
-            let notice = draft.place(id, time_ms);
-            let body = serde_json::to_vec(&notice).unwrap_or_default();
-            self.head.clear();
-            let about = notice.subscription.as_deref().unwrap_or_default();
-            let key = notice
-                .subscription
-                .as_deref()
-                .or(notice.sink.as_deref())
-                .unwrap_or(notice.kind.as_str());
-            let head = Head {
-                id: &notice.id,
-                event_type: notice.kind.as_str(),
-                key,
-                ..marker(about, "notice")
-            };
-            head.encode(&mut self.head);
-            next = group
-                .push(Kind::Notice as u8, time_ms, &self.head, &body)
-                .next();
-            self.placed.push(notice);
-        }
     }
 
     /// Journal time of something that arrived: never before what is in the journal.
@@ -467,59 +310,18 @@ impl Stage {
     }
 
     /// What was pushed since the last call: the number of events.
-    pub(super) fn take_events(&mut self) -> u64 {
+    pub(in crate::intake) fn take_events(&mut self) -> u64 {
         std::mem::take(&mut self.events)
     }
 
     /// Notices that were pushed since the last call.
-    pub(super) fn take_placed(&mut self) -> Vec<Notice> {
+    pub(in crate::intake) fn take_placed(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.placed)
     }
 
     /// What could not be parsed since the last call.
-    pub(super) fn take_malformed(&mut self) -> Vec<DeadLetter> {
+    pub(in crate::intake) fn take_malformed(&mut self) -> Vec<DeadLetter> {
         std::mem::take(&mut self.malformed)
-    }
-
-    /// Whether [`Stage::save`] has something to save.
-    pub(super) fn unsaved(&self) -> bool {
-        self.heard
-    }
-
-    /// Hands to the store what must survive a restart: the last numbers, when each subscription was
-    /// last heard; and shows what the memory of ids takes.
-    pub(super) fn save(&mut self, store: &Store) {
-        self.heard = false;
-        self.ledgers.save(store);
-        for known in &self.subscriptions {
-            let (heard_ms, event_ms) = known.continuity.heard();
-            if let Some(used_ms) = known.used_ms {
-                let used = used_ms.max(heard_ms.unwrap_or(0)).to_le_bytes().to_vec();
-                store.set(Table::SubsIds, &super::open::used_key(&known.name), used);
-            }
-            let Some(heard_ms) = heard_ms else { continue };
-            let value = [heard_ms, event_ms.unwrap_or(0)]
-                .map(u64::to_le_bytes)
-                .concat();
-            store.set(Table::Facts, &super::open::heard_key(&known.name), value);
-        }
-        let (reach_ms, short) = self.dedup.reach();
-        self.metrics
-            .dedup_memory_bytes
-            .set(i64::try_from(self.dedup.bytes()).unwrap_or(i64::MAX));
-        self.metrics
-            .dedup_horizon_seconds
-            .set(std::time::Duration::from_millis(reach_ms).as_secs_f64());
-        if short && !self.dedup_short {
-            let text = format!(
-                "the memory of ids holds {} s, less than its horizon: raise dedup.memory",
-                reach_ms / 1000
-            );
-            tracing::warn!("{text}");
-            self.notices
-                .raise(NoticeDraft::new(NoticeKind::DedupHorizon, text));
-        }
-        self.dedup_short = short;
     }
 }
 
@@ -528,49 +330,7 @@ fn id_hash(id: &str) -> u64 {
     xxh3_64(id.as_bytes()).max(1)
 }
 
-/// The head of a record that is no event.
-fn marker<'a>(subscription: &'a str, class: &'a str) -> Head<'a> {
-    Head {
-        format: Format::Json,
-        id_hash: 0,
-        content_hash: 0,
-        sequence: None,
-        timestamp: None,
-        id: "",
-        subscription,
-        class,
-        event_type: "",
-        key: "",
-        media: "",
-        instance: "",
-    }
-}
-
-/// What a sighting's record says of the counts.
-pub(super) fn read_counts(payload: &[u8], names: &[Arc<str>]) -> Counts {
-    let mut counts = Counts::default();
-    for line in str::from_utf8(payload).unwrap_or_default().lines() {
-        let Some((name, count)) = line.rsplit_once('=') else {
-            continue;
-        };
-        let index = names
-            .iter()
-            .position(|known| **known == *name)
-            .unwrap_or(SLOTS - 1);
-        let count = count.parse().unwrap_or(0);
-        if let Some(known) = counts.0.get_mut(index) {
-            *known = count.max(*known);
-        }
-    }
-    counts
-}
-
-/// The class of a record that says: the subscription starts level.
-pub(super) fn is_level(head: &Head<'_>) -> bool {
-    head.class == LEVEL
-}
-
-/// Milliseconds of a horizon, for reading back.
-pub(super) fn horizon_ms(config: &CoreConfig) -> u64 {
-    millis(config.dedup.horizon)
+/// A text from outside, fit for a line of a log.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(512).collect()
 }

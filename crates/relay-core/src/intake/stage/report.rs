@@ -1,0 +1,210 @@
+//! What the stage tells: connections, disconnects, holes, verdicts; and what of it survives a
+//! restart.
+
+use std::time::{Duration, Instant};
+
+use relay_journal::{Group, Offset, Table};
+
+use super::marker::{LEVEL, marker};
+use super::{Stage, printable};
+use crate::admit::{Connected, Disconnected};
+use crate::event::{Head, Kind};
+use crate::intake::open::{heard_key, used_key};
+use crate::notice::{NoticeDraft, NoticeKind, Verdict as Loss};
+use crate::sequence::{Finding, Turn};
+use crate::{Cursor, Store};
+
+impl Stage {
+    /// A subscription is connected.
+    pub(in crate::intake) fn connected(&mut self, event: &Connected, group: &mut Group) {
+        let time_ms = self.journal_time(event.at_ms);
+        let Some(known) = self
+            .index(&event.subscription)
+            .and_then(|at| self.subscriptions.get_mut(at))
+        else {
+            return;
+        };
+        let opened = known.continuity.connected(event.at_ms);
+        let slot = known.slot;
+        (known.used_ms, self.heard) = (Some(event.at_ms), true);
+        tracing::info!(subscription = %event.subscription, afresh = opened.afresh, "connected");
+        for notice in opened.notices {
+            self.notices.raise(notice);
+        }
+        if opened.afresh && self.dedup.counts_content() {
+            self.dedup.level(slot);
+            self.head.clear();
+            marker(&event.subscription, LEVEL).encode(&mut self.head);
+            group.push(Kind::Sighting as u8, time_ms, &self.head, &[]);
+        }
+    }
+
+    /// A subscription's connection ended.
+    pub(in crate::intake) fn disconnected(&mut self, event: &Disconnected) {
+        let Some(index) = self.index(&event.subscription) else {
+            return;
+        };
+        let missing = self.ledgers.missing_across_cut(index);
+        let Some(known) = self.subscriptions.get_mut(index) else {
+            return;
+        };
+        let notices =
+            known
+                .continuity
+                .disconnected(event.at_ms, event.reason, &event.detail, missing);
+        tracing::info!(
+            subscription = %event.subscription, reason = event.reason.as_str(), detail = event.detail, "disconnected"
+        );
+        for notice in notices {
+            self.notices.raise(notice);
+        }
+        self.ledgers.cut(index);
+    }
+
+    /// Says what has become due: holes, verdicts, a memory that is too small.
+    pub(in crate::intake) fn settle(&mut self, now: Instant) {
+        for finding in self.ledgers.settle(now) {
+            self.finding(&finding);
+        }
+        for index in 0..self.subscriptions.len() {
+            let missing = self.ledgers.missing_across_cut(index);
+            let Some(known) = self.subscriptions.get_mut(index) else {
+                continue;
+            };
+            let Some(notice) = known.continuity.settle(now, missing) else {
+                continue;
+            };
+            tracing::info!(
+                subscription = %known.name, verdict = notice.verdict.map(Loss::as_str), missing, "{}", notice.text
+            );
+            self.notices.raise(notice);
+        }
+    }
+
+    fn finding(&self, finding: &Finding) {
+        let Some(known) = self.subscriptions.get(finding.subscription) else {
+            return;
+        };
+        let (Turn::Open(hole) | Turn::Filled(hole)) = finding.turn;
+        let instance = printable(&finding.instance);
+        let numbers = format!("numbers {} to {} of {instance}", hole.first, hole.last);
+        let draft = match finding.turn {
+            Turn::Filled(_) => {
+                let text = format!("{numbers}, held for missing, came after all");
+                NoticeDraft::new(NoticeKind::SequenceFilled, text)
+            }
+            Turn::Open(_) if hole.unverified => {
+                let text = format!(
+                    "{numbers} were not seen across a restart of the relay; heartbeats take numbers too"
+                );
+                NoticeDraft::new(NoticeKind::SequenceUnverified, text).verdict(Loss::Unverified)
+            }
+            Turn::Open(_) => {
+                let label = [&*known.name];
+                self.metrics
+                    .sequence_gaps_total
+                    .with_label_values(&label)
+                    .inc();
+                self.metrics
+                    .sequence_missing_total
+                    .with_label_values(&label)
+                    .inc_by(hole.len());
+                known.board.as_ref().inspect(|board| board.gap());
+                let text = format!("{numbers} are missing");
+                NoticeDraft::new(NoticeKind::SequenceGap, text).verdict(Loss::PossibleLoss)
+            }
+        };
+        tracing::info!(subscription = %known.name, "{}", draft.text);
+        let some = |ms: u64| (ms > 0).then_some(ms);
+        let draft = draft.subscription(&known.name).missing(hole.len());
+        self.notices
+            .raise(draft.between(some(hole.from_ms), some(hole.until_ms)));
+    }
+
+    /// When [`Stage::settle`] has something to say.
+    pub(in crate::intake) fn due(&self) -> Option<Instant> {
+        let verdicts = self
+            .subscriptions
+            .iter()
+            .filter_map(|known| known.continuity.due());
+        verdicts
+            .chain(self.ledgers.due())
+            .chain(self.notices.due())
+            .min()
+    }
+
+    /// Puts the notices that are ready into the group; `next` is the group's next offset.
+    pub(in crate::intake) fn notices(&mut self, group: &mut Group, mut next: Offset, wall_ms: u64) {
+        for draft in self.notices.take(Instant::now()) {
+            let time_ms = self.journal_time(wall_ms);
+            let id = format!(
+                "notice:{}",
+                Cursor {
+                    epoch: self.epoch,
+                    offset: next
+                }
+            );
+            let notice = draft.place(id, time_ms);
+            let body = serde_json::to_vec(&notice).unwrap_or_default();
+            self.head.clear();
+            let about = notice.subscription.as_deref().unwrap_or_default();
+            let key = notice
+                .subscription
+                .as_deref()
+                .or(notice.sink.as_deref())
+                .unwrap_or(notice.kind.as_str());
+            let head = Head {
+                id: &notice.id,
+                event_type: notice.kind.as_str(),
+                key,
+                ..marker(about, "notice")
+            };
+            head.encode(&mut self.head);
+            next = group
+                .push(Kind::Notice as u8, time_ms, &self.head, &body)
+                .next();
+            self.placed.push(notice);
+        }
+    }
+
+    /// Whether [`Stage::save`] has something to save.
+    pub(in crate::intake) fn unsaved(&self) -> bool {
+        self.heard
+    }
+
+    /// Hands to the store what must survive a restart: the last numbers, when each subscription was
+    /// last heard; and shows what the memory of ids takes.
+    pub(in crate::intake) fn save(&mut self, store: &Store) {
+        self.heard = false;
+        self.ledgers.save(store);
+        for known in &self.subscriptions {
+            let (heard_ms, event_ms) = known.continuity.heard();
+            if let Some(used_ms) = known.used_ms {
+                let used = used_ms.max(heard_ms.unwrap_or(0)).to_le_bytes().to_vec();
+                store.set(Table::SubsIds, &used_key(&known.name), used);
+            }
+            let Some(heard_ms) = heard_ms else { continue };
+            let value = [heard_ms, event_ms.unwrap_or(0)]
+                .map(u64::to_le_bytes)
+                .concat();
+            store.set(Table::Facts, &heard_key(&known.name), value);
+        }
+        let (reach_ms, short) = self.dedup.reach();
+        self.metrics
+            .dedup_memory_bytes
+            .set(i64::try_from(self.dedup.bytes()).unwrap_or(i64::MAX));
+        self.metrics
+            .dedup_horizon_seconds
+            .set(Duration::from_millis(reach_ms).as_secs_f64());
+        if short && !self.dedup_short {
+            let text = format!(
+                "the memory of ids holds {} s, less than its horizon: raise dedup.memory",
+                reach_ms / 1000
+            );
+            tracing::warn!("{text}");
+            self.notices
+                .raise(NoticeDraft::new(NoticeKind::DedupHorizon, text));
+        }
+        self.dedup_short = short;
+    }
+}
