@@ -7,8 +7,9 @@
 //! * member: over the 32 bytes of its name's hash and its value's hash, little-endian;
 //! * object: over the wrapping sum of its members' hashes and their count, so order does not matter and
 //!   repeated members count each;
-//! * list (the items of an array, the content of an element): a chain, each link over the chain so far and
-//!   the item, so order does matter.
+//! * array: over a chain of its items and their count; each link is over the chain so far and the item, so order
+//!   does matter;
+//! * element: over its name's hash, the wrapping sum of its attributes (members), and a chain of its content.
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -69,7 +70,21 @@ impl List {
         self.count += 1;
     }
 
-    pub(crate) fn finish(self, part: Part) -> u128 {
-        pair(part, self.chain, u128::from(self.count))
+    pub(crate) fn finish(self) -> u128 {
+        pair(Part::Array, self.chain, u128::from(self.count))
     }
+}
+
+/// An element of a name with attributes and content.
+pub(crate) fn element(name: u128, attributes: Members, content: List) -> u128 {
+    let mut bytes = [0; 64];
+    let counts = (u128::from(attributes.count) << 64) | u128::from(content.count);
+    for (place, part) in
+        bytes
+            .chunks_exact_mut(16)
+            .zip([name, attributes.sum, content.chain, counts])
+    {
+        place.copy_from_slice(&part.to_le_bytes());
+    }
+    xxh3_128_with_seed(&bytes, Part::Element as u64)
 }

@@ -175,7 +175,7 @@ impl<'a> Pass<'a> {
         if self.peek_token()? == b']' {
             self.at += 1;
             return Ok(Value {
-                hash: items.finish(Part::Array),
+                hash: items.finish(),
                 text: Span::ABSENT,
             });
         }
@@ -189,7 +189,7 @@ impl<'a> Pass<'a> {
         }
         self.at += 1;
         Ok(Value {
-            hash: items.finish(Part::Array),
+            hash: items.finish(),
             text: Span::ABSENT,
         })
     }

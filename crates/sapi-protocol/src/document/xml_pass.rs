@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use super::content_hash::{List, Members, Part, leaf};
+use super::content_hash::{List, Members, Part, element, leaf};
 use super::fields::{Fields, Level, MAX_DEPTH, Parsed, Span, Stop};
 use crate::text::{is_blank, is_name_byte, is_name_start, resolve_xml, skip_blanks};
 
@@ -113,15 +113,8 @@ impl<'a> Pass<'a> {
         } else {
             Span::ABSENT
         };
-        let mut whole = List::default();
-        whole.add(leaf(Part::Text, name));
-        whole.add(attributes);
-        whole.add(content.items.finish(Part::Link));
-        Ok(Element {
-            name,
-            hash: whole.finish(Part::Element),
-            text,
-        })
+        let hash = element(leaf(Part::Text, name), attributes, content.items);
+        Ok(Element { name, hash, text })
     }
 
     /// The level of an element's children.
@@ -154,8 +147,8 @@ impl<'a> Pass<'a> {
         self.at = skip_blanks(self.input, self.at);
     }
 
-    /// The rest of a start tag: the attributes' hash, and whether the element is closed already.
-    fn attributes(&mut self) -> Result<(u128, bool), Stop> {
+    /// The rest of a start tag: the attributes, and whether the element is closed already.
+    fn attributes(&mut self) -> Result<(Members, bool), Stop> {
         let mut members = Members::default();
         loop {
             let before = self.at;
@@ -163,7 +156,7 @@ impl<'a> Pass<'a> {
             match self.peek()? {
                 b'>' => {
                     self.at += 1;
-                    return Ok((members.finish(), false));
+                    return Ok((members, false));
                 }
                 b'/' => {
                     self.at += 1;
@@ -171,7 +164,7 @@ impl<'a> Pass<'a> {
                         return self.invalid();
                     }
                     self.at += 1;
-                    return Ok((members.finish(), true));
+                    return Ok((members, true));
                 }
                 _ if before == self.at => return self.invalid(),
                 _ => self.attribute(&mut members)?,
