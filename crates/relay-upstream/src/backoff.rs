@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn it_grows_within_its_bounds_and_begins_anew() {
-        let (min, max) = (Duration::from_millis(500), Duration::from_secs(60));
+        let (min, max) = (Duration::from_millis(500), Duration::from_mins(1));
         let mut rng = StdRng::seed_from_u64(1);
         let mut backoff = Backoff::new(Bounds { min, max });
         let waits: Vec<_> = (0..200).map(|_| backoff.next(&mut rng)).collect();

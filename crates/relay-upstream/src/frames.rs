@@ -195,7 +195,7 @@ impl Decoder {
         }
         if is_over && !is_final {
             let length = cut(&part);
-            self.carry = BytesMut::from(&part[length..]);
+            self.carry = BytesMut::from(part.get(length..).unwrap_or_default());
             part.truncate(length);
         }
         let is_text = self.message.as_ref().is_some_and(|message| message.is_text);

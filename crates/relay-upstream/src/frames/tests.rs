@@ -3,7 +3,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn frame(opcode: OpCode, is_final: bool, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Frame::message(Bytes::copy_from_slice(payload), OpCode::Data(Data::Text), true);
+    let mut frame = Frame::message(
+        Bytes::copy_from_slice(payload),
+        OpCode::Data(Data::Text),
+        true,
+    );
     frame.header_mut().opcode = opcode;
     frame.header_mut().is_final = is_final;
     let mut bytes = Vec::new();
@@ -44,7 +48,10 @@ fn a_small_message_comes_whole_even_byte_by_byte() {
     let stream = [text(true, b"{}"), text(true, b""), text(true, b"[1]")].concat();
     for step in [1, 2, 100] {
         let pieces = decode(&stream, step, 100).unwrap();
-        assert_eq!(pieces, [Piece::Data("{}".into()), Piece::Data("[1]".into())]);
+        assert_eq!(
+            pieces,
+            [Piece::Data("{}".into()), Piece::Data("[1]".into())]
+        );
     }
 }
 
@@ -64,7 +71,12 @@ fn a_large_message_comes_in_parts_before_it_is_complete() {
 
 #[test]
 fn a_fragment_holds_back_what_might_look_like_a_document() {
-    let stream = [text(false, b"{\"a\": "), more(false, b"{\xC3"), more(true, b"\xA9}}")].concat();
+    let stream = [
+        text(false, b"{\"a\": "),
+        more(false, b"{\xC3"),
+        more(true, b"\xA9}}"),
+    ]
+    .concat();
     let pieces = decode(&stream, 100, 100).unwrap();
     assert_eq!(
         pieces,
@@ -106,9 +118,15 @@ fn what_breaks_the_protocol_is_told() {
     let ping = frame(OpCode::Control(Control::Ping), false, b"");
     assert!(matches!(is(&ping, 9), Violation::Control));
     assert!(matches!(is(&[0xC1, 0], 9), Violation::Header));
-    assert!(matches!(is(&[0x81, 0x80, 1, 2, 3, 4], 9), Violation::Header));
+    assert!(matches!(
+        is(&[0x81, 0x80, 1, 2, 3, 4], 9),
+        Violation::Header
+    ));
     // Not one byte of a message that is too large is waited for.
-    assert!(matches!(is(&text(true, &[b'a'; 10])[..2], 9), Violation::TooLarge(9)));
+    assert!(matches!(
+        is(&text(true, &[b'a'; 10])[..2], 9),
+        Violation::TooLarge(9)
+    ));
 }
 
 #[test]
