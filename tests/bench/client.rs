@@ -21,8 +21,17 @@ pub(crate) struct Percentiles {
 impl Percentiles {
     pub(crate) fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
-        let at = |per_mille: usize| times.get(times.len() * per_mille / 1000).copied().unwrap_or(f64::NAN);
-        Self { p50: at(500), p99: at(990), p999: at(999) }
+        let at = |per_mille: usize| {
+            times
+                .get(times.len() * per_mille / 1000)
+                .copied()
+                .unwrap_or(f64::NAN)
+        };
+        Self {
+            p50: at(500),
+            p99: at(990),
+            p999: at(999),
+        }
     }
 }
 
@@ -44,14 +53,24 @@ impl Client {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
-        let mut client = Self { stream, buffer: vec![0; buffer], filled: 0 };
+        let mut client = Self {
+            stream,
+            buffer: vec![0; buffer],
+            filled: 0,
+        };
         let end = loop {
             client.fill().await?;
-            if let Some(end) = client.buffer[..client.filled].windows(4).position(|w| w == b"\r\n\r\n") {
+            if let Some(end) = client.buffer[..client.filled]
+                .windows(4)
+                .position(|w| w == b"\r\n\r\n")
+            {
                 break end + 4;
             }
         };
-        ensure!(client.buffer.starts_with(b"HTTP/1.1 101"), "the relay refused the client");
+        ensure!(
+            client.buffer.starts_with(b"HTTP/1.1 101"),
+            "the relay refused the client"
+        );
         client.consume(end);
         Ok(client)
     }
@@ -106,12 +125,24 @@ struct FrameHead {
 fn frame(buffer: &[u8]) -> Option<(FrameHead, usize)> {
     let (&first, &second) = (buffer.first()?, buffer.get(1)?);
     let (header, length) = match second & 0x7f {
-        126 => (4, usize::from(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?))),
-        127 => (10, usize::try_from(u64::from_be_bytes(buffer.get(2..10)?.try_into().ok()?)).ok()?),
+        126 => (
+            4,
+            usize::from(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?)),
+        ),
+        127 => (
+            10,
+            usize::try_from(u64::from_be_bytes(buffer.get(2..10)?.try_into().ok()?)).ok()?,
+        ),
         short => (2, usize::from(short)),
     };
     let whole = header + length;
-    (buffer.len() >= whole).then_some((FrameHead { header, is_text: first & 0x0f == 1 }, whole))
+    (buffer.len() >= whole).then_some((
+        FrameHead {
+            header,
+            is_text: first & 0x0f == 1,
+        },
+        whole,
+    ))
 }
 
 /// Many clients that each read `count` events at once: all their latencies.

@@ -25,13 +25,19 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn look(disk: &Path) -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
-        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let model = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let rust = Command::new("rustc").arg("--version").output();
         Ok(Self {
             cpu: model.map_or("unknown", |(_, name)| name).to_owned(),
             cores: std::thread::available_parallelism()?.get(),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            rust: rust.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()).unwrap_or_default(),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .to_owned(),
+            rust: rust
+                .map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+                .unwrap_or_default(),
             fdatasync: fdatasync(disk)?,
         })
     }
@@ -60,7 +66,13 @@ fn fdatasync(disk: &Path) -> Result<Percentiles> {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cpu, cores, kernel, rust, fdatasync } = self;
+        let Self {
+            cpu,
+            cores,
+            kernel,
+            rust,
+            fdatasync,
+        } = self;
         write!(
             f,
             "{cores} cores of {cpu}, Linux {kernel}, {rust}. The disk's own 4 KiB write and fdatasync: \

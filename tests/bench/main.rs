@@ -39,7 +39,10 @@ impl Bench {
 
     /// A fresh folder for a journal.
     fn journal(&self) -> Result<tempfile::TempDir> {
-        tempfile::Builder::new().prefix("journal").tempdir_in(&self.disk).context("a folder for the journal")
+        tempfile::Builder::new()
+            .prefix("journal")
+            .tempdir_in(&self.disk)
+            .context("a folder for the journal")
     }
 }
 
@@ -47,18 +50,31 @@ fn main() -> Result<()> {
     let mut arguments: Vec<_> = std::env::args().skip(1).collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
     arguments.retain(|argument| argument != "--quick");
-    if let Some(unknown) = arguments.iter().find(|name| SCENARIOS.iter().all(|s| s.name != **name)) {
+    if let Some(unknown) = arguments
+        .iter()
+        .find(|name| SCENARIOS.iter().all(|s| s.name != **name))
+    {
         let known: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         anyhow::bail!("no scenario {unknown:?}; there are: {}", known.join(", "));
     }
-    let wanted = |scenario: &&Scenario| arguments.is_empty() || arguments.iter().any(|n| n == scenario.name);
+    let wanted =
+        |scenario: &&Scenario| arguments.is_empty() || arguments.iter().any(|n| n == scenario.name);
 
-    let disk = std::env::current_exe()?.parent().context("a folder beside the program")?.join("bench-journals");
+    let disk = std::env::current_exe()?
+        .parent()
+        .context("a folder beside the program")?
+        .join("bench-journals");
     std::fs::create_dir_all(&disk)?;
     let machine = Machine::look(&disk)?;
     println!("{machine}\n");
-    let bench = Bench { quick, disk: disk.clone(), fdatasync: machine.fdatasync.p50 };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let bench = Bench {
+        quick,
+        disk: disk.clone(),
+        fdatasync: machine.fdatasync.p50,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let mut report = Report::new(machine, quick);
     for scenario in SCENARIOS.iter().filter(wanted) {
         println!("## {}", scenario.title);

@@ -19,13 +19,21 @@ impl Cpu {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the relay runs")?;
         let fields = stat.rsplit_once(") ").context("a stat line")?.1;
         let mut fields = fields.split(' ').skip(11);
-        let mut ticks = || -> Result<f64> { Ok(fields.next().context("a stat field")?.parse::<f64>()? / TICKS) };
-        Ok(Self { user: ticks()?, system: ticks()? })
+        let mut ticks = || -> Result<f64> {
+            Ok(fields.next().context("a stat field")?.parse::<f64>()? / TICKS)
+        };
+        Ok(Self {
+            user: ticks()?,
+            system: ticks()?,
+        })
     }
 
     pub(crate) fn since(pid: u32, earlier: Self) -> Result<Self> {
         let now = Self::of(pid)?;
-        Ok(Self { user: now.user - earlier.user, system: now.system - earlier.system })
+        Ok(Self {
+            user: now.user - earlier.user,
+            system: now.system - earlier.system,
+        })
     }
 
     pub(crate) fn total(self) -> f64 {
@@ -47,6 +55,12 @@ impl Cpu {
 /// A line of `/proc/PID/status` in KiB: `VmHWM` is the peak resident set, `RssAnon` what is its own now.
 pub(crate) fn memory_kib(pid: u32, field: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the relay runs")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    Ok(line.context("a status line")?.trim().trim_end_matches(" kB").parse()?)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    Ok(line
+        .context("a status line")?
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()?)
 }

@@ -18,8 +18,16 @@ pub(crate) struct Row {
 
 impl Row {
     /// A figure, and the bound it is held against; empty where there is none.
-    pub(crate) fn new(what: impl Into<String>, value: impl Into<String>, bound: impl Into<String>) -> Self {
-        Self { what: what.into(), value: value.into(), bound: bound.into() }
+    pub(crate) fn new(
+        what: impl Into<String>,
+        value: impl Into<String>,
+        bound: impl Into<String>,
+    ) -> Self {
+        Self {
+            what: what.into(),
+            value: value.into(),
+            bound: bound.into(),
+        }
     }
 }
 
@@ -37,7 +45,11 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(machine: Machine, quick: bool) -> Self {
-        let quick = if quick { " (a quick run: a tenth of the events)" } else { "" };
+        let quick = if quick {
+            " (a quick run: a tenth of the events)"
+        } else {
+            ""
+        };
         Self {
             page: format!(
                 "# Benchmarks{quick}\n\nWritten by `make bench`. Generator, relay and clients share the machine, \
@@ -49,7 +61,10 @@ impl Report {
 
     pub(crate) fn add(&mut self, scenario: &Scenario, rows: Vec<Row>) {
         let Scenario { title, how, .. } = scenario;
-        let _ = write!(self.page, "\n## {title}\n\n{how}\n\n| figure | measured | bound |\n|---|---:|---|\n");
+        let _ = write!(
+            self.page,
+            "\n## {title}\n\n{how}\n\n| figure | measured | bound |\n|---|---:|---|\n"
+        );
         for Row { what, value, bound } in rows {
             let _ = writeln!(self.page, "| {what} | {value} | {bound} |");
         }

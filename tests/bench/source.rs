@@ -29,7 +29,10 @@ impl Sent {
 
     fn now(&self, n: u64) {
         if let Some(slot) = usize::try_from(n).ok().and_then(|n| self.at.get(n)) {
-            slot.store(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
+            slot.store(
+                u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+                Relaxed,
+            );
         }
     }
 }
@@ -38,7 +41,10 @@ impl Sent {
 pub(crate) fn number_of(document: &[u8]) -> Option<u64> {
     const FIELD: &[u8] = b"\"sequenceId\":1";
     let digits = memchr::memmem::find(document, FIELD)? + FIELD.len();
-    std::str::from_utf8(document.get(digits..digits + 12)?).ok()?.parse().ok()
+    std::str::from_utf8(document.get(digits..digits + 12)?)
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// Waits for the relay's subscription and then writes at a pace.
@@ -56,7 +62,10 @@ impl Source {
         Ok(Self {
             listener: TcpListener::bind("127.0.0.1:0").await?,
             config: Config::default(),
-            sent: Sent { start: Instant::now(), at },
+            sent: Sent {
+                start: Instant::now(),
+                at,
+            },
         })
     }
 
@@ -68,7 +77,10 @@ impl Source {
     pub(crate) async fn accept(&self) -> Result<TcpStream> {
         let (stream, _) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
-        Ok(accept_async(stream).await.context("the relay's handshake")?.into_inner())
+        Ok(accept_async(stream)
+            .await
+            .context("the relay's handshake")?
+            .into_inner())
     }
 
     /// The frames of documents `range`, encoded before the clock runs.

@@ -2,7 +2,7 @@
 
 use relay_tests::ledger::emitted;
 use relay_tests::relay::Setup;
-use relay_tests::{Relay, Stream, StreamEvent, load, soon, until};
+use relay_tests::{Relay, Stream, StreamEvent, load, soon};
 use sapi_sim::{Config, Simulator};
 
 async fn relay_with_a_small_tail(simulator: &Simulator) -> Relay {
@@ -25,7 +25,12 @@ async fn events(stream: &mut Stream, count: usize) -> Vec<StreamEvent> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_comes_back_gets_exactly_what_follows() {
     let _alone = load::alone().await;
-    let config = Config { rate: 2_000.0, events: Some(20_000), wait_clients: 1, ..Config::default() };
+    let config = Config {
+        rate: 2_000.0,
+        events: Some(20_000),
+        wait_clients: 1,
+        ..Config::default()
+    };
     let simulator = Simulator::start(config).await.unwrap();
     let relay = relay_with_a_small_tail(&simulator).await;
     let stream = relay.downstream("/v1/stream").await;
@@ -46,7 +51,10 @@ async fn a_client_that_comes_back_gets_exactly_what_follows() {
 
     let status = relay.status().await;
     let in_memory_from = status["bus"]["first"].as_u64().unwrap();
-    assert!(in_memory_from > 1_000, "the first visits were served from disk: {status}");
+    assert!(
+        in_memory_from > 1_000,
+        "the first visits were served from disk: {status}"
+    );
     relay_tests::ledger::assert_same(&received, &emitted(&simulator));
 }
 
@@ -74,7 +82,11 @@ async fn clients_that_read_nothing_cost_the_others_nothing() {
     relay_tests::ledger::assert_same(&received, &emitted(&simulator));
 
     let peak = relay.peak_memory();
-    assert!(peak < 96 << 20, "{} MiB at the most, with 1 MiB of bus", peak >> 20);
+    assert!(
+        peak < 96 << 20,
+        "{} MiB at the most, with 1 MiB of bus",
+        peak >> 20
+    );
     // They are still connected, and get everything once they read.
     for client in &mut silent {
         let received = events(client, EVENTS).await;
@@ -89,17 +101,26 @@ async fn a_cursor_outlives_the_relay() {
     let setup = Setup::new(&simulator.ws_url(), sapi_sim::DEMO_TOKEN).dir(journal.path());
 
     let relay = Relay::start(&setup).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     let mut client = Stream::connect(&relay.downstream("/v1/stream").await).await;
     simulator.emit(3);
     let seen = events(&mut client, 2).await;
     relay.kill().await;
 
     let relay = Relay::start(&setup).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     simulator.emit(2);
     let cursor = &seen[1].relaycursor;
-    let mut client = Stream::connect(&relay.downstream(&format!("/v1/stream?from={cursor}")).await).await;
+    let mut client =
+        Stream::connect(&relay.downstream(&format!("/v1/stream?from={cursor}")).await).await;
     let rest = events(&mut client, 3).await;
     let all: Vec<_> = seen.into_iter().chain(rest).collect();
     relay_tests::ledger::assert_same(&all, &emitted(&simulator));

@@ -25,7 +25,8 @@ async fn simulator(length: Duration, overlap: usize, subscriptions: usize) -> Si
 }
 
 fn setup(simulator: &Simulator, subscriptions: usize) -> Setup {
-    let mut setup = Setup::new(&simulator.ws_url(), sapi_sim::DEMO_TOKEN).subscriptions(subscriptions);
+    let mut setup =
+        Setup::new(&simulator.ws_url(), sapi_sim::DEMO_TOKEN).subscriptions(subscriptions);
     setup.upstream_keys = "session_length = \"5s\"".to_owned();
     setup
 }
@@ -41,10 +42,18 @@ async fn every_event_once_in_order(subscriptions: usize) {
 
     let status = relay.status().await;
     for subscription in status["subscriptions"].as_array().unwrap() {
-        assert!(subscription["reconnects"].as_u64().unwrap() >= 1, "it was cut: {status}");
+        assert!(
+            subscription["reconnects"].as_u64().unwrap() >= 1,
+            "it was cut: {status}"
+        );
     }
-    let duplicates = relay.metric("sapi_relay_duplicates_total{subscription=\"relay_a\"}").await;
-    assert!(duplicates.is_some_and(|count| count >= 200.0), "replays were recognised: {duplicates:?}");
+    let duplicates = relay
+        .metric("sapi_relay_duplicates_total{subscription=\"relay_a\"}")
+        .await;
+    assert!(
+        duplicates.is_some_and(|count| count >= 200.0),
+        "replays were recognised: {duplicates:?}"
+    );
     assert!(relay.terminate().await.success());
 }
 
@@ -78,7 +87,9 @@ async fn every_event_once_through_kills(subscriptions: usize) {
         let wanted = events * kill / (KILLS + 2);
         relay
             .status_where("enough events before the kill", |status| {
-                status["journal"]["last"].as_u64().is_some_and(|last| last >= wanted)
+                status["journal"]["last"]
+                    .as_u64()
+                    .is_some_and(|last| last >= wanted)
             })
             .await;
         relay.kill().await;

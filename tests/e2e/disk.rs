@@ -15,7 +15,14 @@ impl Volume {
     /// `None` where this process may not mount.
     fn mount(at: &Path, mebibytes: u32) -> Option<Self> {
         let size = std::ffi::CString::new(format!("size={mebibytes}m")).unwrap();
-        mount("tmpfs", at, "tmpfs", MountFlags::empty(), Some(size.as_c_str())).ok()?;
+        mount(
+            "tmpfs",
+            at,
+            "tmpfs",
+            MountFlags::empty(),
+            Some(size.as_c_str()),
+        )
+        .ok()?;
         Some(Self(at.to_owned()))
     }
 }
@@ -31,34 +38,70 @@ async fn a_full_disk_stops_the_intake_and_loses_nothing() {
     let _alone = load::alone().await;
     let folder = tempfile::tempdir().unwrap();
     let Some(_volume) = Volume::mount(folder.path(), 96) else {
-        assert!(std::env::var_os("CI").is_none(), "in CI nothing is skipped: mounting must be possible");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "in CI nothing is skipped: mounting must be possible"
+        );
         println!("skipped: a small volume can only be mounted by root");
         return;
     };
     let ballast = folder.path().join("ballast");
     std::fs::write(&ballast, vec![1; 50 << 20]).unwrap();
 
-    let config = Config { event_bytes: Some(4_096), ..Config::default() };
+    let config = Config {
+        event_bytes: Some(4_096),
+        ..Config::default()
+    };
     let simulator = Simulator::start(config).await.unwrap();
     let setup = Setup::new(&simulator.ws_url(), DEMO_TOKEN).dir(&folder.path().join("journal"));
     let relay = Relay::start(&setup).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     simulator.set_rate(3_000.0);
-    relay.status_where("a journal that can't be written", |s| s["journal"]["writable"] == false).await;
-    soon("the subscription to be closed", simulator.wait_until(|sim| sim.connected() == 0)).await;
+    relay
+        .status_where("a journal that can't be written", |s| {
+            s["journal"]["writable"] == false
+        })
+        .await;
+    soon(
+        "the subscription to be closed",
+        simulator.wait_until(|sim| sim.connected() == 0),
+    )
+    .await;
     simulator.set_rate(100.0);
     let ready = relay.admin("/readyz").await;
     assert_eq!(reqwest::get(&ready).await.unwrap().status(), 503);
     let live = relay.admin("/livez").await;
-    assert_eq!(reqwest::get(&live).await.unwrap().status(), 200, "a full disk is no reason to restart");
+    assert_eq!(
+        reqwest::get(&live).await.unwrap().status(),
+        200,
+        "a full disk is no reason to restart"
+    );
 
     std::fs::remove_file(&ballast).unwrap();
-    soon("the subscription to come back", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "the subscription to come back",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     simulator.set_rate(0.0);
-    relay.status_where("a journal that can be written", |s| s["journal"]["writable"] == true).await;
+    relay
+        .status_where("a journal that can be written", |s| {
+            s["journal"]["writable"] == true
+        })
+        .await;
     let emitted = emitted(&simulator);
     assert_same(&recorded(&relay, emitted.len()).await, &emitted);
-    until("readiness", || async { reqwest::get(&ready).await.ok().filter(|a| a.status() == 200) }).await;
+    until("readiness", || async {
+        reqwest::get(&ready)
+            .await
+            .ok()
+            .filter(|a| a.status() == 200)
+    })
+    .await;
     assert!(relay.terminate().await.success());
 }
 
@@ -77,5 +120,8 @@ async fn one_relay_a_journal_and_one_tenant() {
     let mut foreign = Relay::spawn(&other);
     assert_eq!(foreign.ended().await.code(), Some(78), "{}", foreign.log());
     let log = foreign.log();
-    assert!(log.contains("acmecorp01") && log.contains("othercorp02"), "both are named: {log}");
+    assert!(
+        log.contains("acmecorp01") && log.contains("othercorp02"),
+        "both are named: {log}"
+    );
 }

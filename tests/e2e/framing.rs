@@ -9,7 +9,11 @@ use serde_json::Value;
 async fn connected(config: Config) -> (Simulator, Relay) {
     let simulator = Simulator::start(config).await.unwrap();
     let relay = Relay::start(&Setup::new(&simulator.ws_url(), DEMO_TOKEN)).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     (simulator, relay)
 }
 
@@ -37,7 +41,10 @@ async fn every_way_to_put_documents_into_messages() {
         let emitted = emitted(&simulator);
         assert_same(&recorded(&relay, emitted.len()).await, &emitted);
         for fault in faults {
-            assert!(simulator.fired(fault.split('=').next().unwrap()) > 0, "{fault} fired");
+            assert!(
+                simulator.fired(fault.split('=').next().unwrap()) > 0,
+                "{fault} fired"
+            );
         }
         assert_eq!(malformed(&relay).await, 0, "{faults:?}");
     }
@@ -51,9 +58,15 @@ async fn pretty_printed_documents_keep_their_bytes() {
     let delivered = recorded(&relay, 200).await;
     assert!(simulator.fired("pretty") > 0);
     for (have, want) in delivered.iter().zip(emitted(&simulator)) {
-        assert!(!have.data.get().contains('\n'), "NDJSON has one line an event");
+        assert!(
+            !have.data.get().contains('\n'),
+            "NDJSON has one line an event"
+        );
         let want: Value = serde_json::from_slice(&want).unwrap();
-        assert_eq!(serde_json::from_str::<Value>(have.data.get()).unwrap(), want);
+        assert_eq!(
+            serde_json::from_str::<Value>(have.data.get()).unwrap(),
+            want
+        );
     }
 }
 
@@ -61,8 +74,12 @@ async fn pretty_printed_documents_keep_their_bytes() {
 async fn malformed(relay: &Relay) -> usize {
     let url = relay.admin("/metrics").await;
     let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
-    let counts = text.lines().filter(|line| line.starts_with("sapi_relay_malformed_total{"));
-    counts.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
+    let counts = text
+        .lines()
+        .filter(|line| line.starts_with("sapi_relay_malformed_total{"));
+    counts
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
+        .sum()
 }
 
 async fn dead_letters(relay: &Relay) -> Vec<Value> {
@@ -80,12 +97,18 @@ async fn bad_documents_between_good_ones() {
         let (simulator, relay) = connected(Config::default()).await;
         simulator.set_fault(fault).unwrap();
         simulator.emit(500);
-        simulator.clear_fault(fault.split('=').next().unwrap()).unwrap();
+        simulator
+            .clear_fault(fault.split('=').next().unwrap())
+            .unwrap();
         // A truncated document ends where the next one begins.
         simulator.emit(1);
         let emitted = emitted(&simulator);
         assert_same(&recorded(&relay, emitted.len()).await, &emitted);
-        let bad = simulator.ledger().iter().filter(|entry| entry.kind == Kind::Malformed).count();
+        let bad = simulator
+            .ledger()
+            .iter()
+            .filter(|entry| entry.kind == Kind::Malformed)
+            .count();
         assert!(bad >= 50, "{fault} fired {bad} times");
         until("each bad document in the dead letters", || async {
             (dead_letters(&relay).await.len() == bad).then_some(())
@@ -116,11 +139,20 @@ async fn a_document_beyond_the_bound_costs_only_itself() {
     simulator.emit(10);
     simulator.set_fault("huge=20000000").unwrap();
     simulator.emit(20);
-    let kept: Vec<_> = emitted(&simulator).into_iter().filter(|bytes| bytes.len() < 16 << 20).collect();
+    let kept: Vec<_> = emitted(&simulator)
+        .into_iter()
+        .filter(|bytes| bytes.len() < 16 << 20)
+        .collect();
     assert_eq!(kept.len(), 29);
     assert_same(&recorded(&relay, kept.len()).await, &kept);
-    let letter = until("the dead letter", || async { dead_letters(&relay).await.pop() }).await;
-    assert_eq!((&letter["reason"], &letter["truncated"]), (&"too_large".into(), &true.into()));
+    let letter = until("the dead letter", || async {
+        dead_letters(&relay).await.pop()
+    })
+    .await;
+    assert_eq!(
+        (&letter["reason"], &letter["truncated"]),
+        (&"too_large".into(), &true.into())
+    );
     assert!(letter["size"].as_u64().unwrap() >= 20_000_000);
 }
 
@@ -144,5 +176,9 @@ async fn a_hundred_megabytes_of_stored_events_in_one_message() {
     assert!(simulator.fired("replay-one-message") > 0);
     // The message itself, twice while its buffer grows, beside the bus and what the relay always takes.
     let bound = (96 + 64 + 2 * 128) << 20;
-    assert!(relay.peak_memory() < bound, "{} MiB", relay.peak_memory() >> 20);
+    assert!(
+        relay.peak_memory() < bound,
+        "{} MiB",
+        relay.peak_memory() >> 20
+    );
 }

@@ -11,7 +11,11 @@ use serde_json::Value;
 async fn no_event_is_dropped(faults: &[&str]) {
     let simulator = Simulator::start(Config::default()).await.unwrap();
     let relay = Relay::start(&Setup::new(&simulator.ws_url(), DEMO_TOKEN)).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     simulator.emit(40);
     for fault in faults {
         simulator.set_fault(fault).unwrap();
@@ -69,56 +73,100 @@ async fn gaps(relay: &Relay) -> Vec<String> {
     let url = relay.admin("/v1/gaps").await;
     let page: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
     let kinds = page["items"].as_array().unwrap().iter();
-    kinds.map(|notice| notice["kind"].as_str().unwrap().to_owned()).collect()
+    kinds
+        .map(|notice| notice["kind"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_after_a_quiet_night_announces_no_loss() {
     // Away for less than the horizon, though the last event is much older: heartbeats are evidence.
-    let config = Config { heartbeat: Duration::from_millis(100), ..Config::default() };
+    let config = Config {
+        heartbeat: Duration::from_millis(100),
+        ..Config::default()
+    };
     let simulator = Simulator::start(config).await.unwrap();
     let journal = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(&simulator.ws_url(), DEMO_TOKEN).dir(journal.path());
     setup.upstream_keys = "cache_horizon = \"4s\"".to_owned();
     let relay = Relay::start(&setup).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     simulator.emit(5);
     recorded(&relay, 5).await;
     // The quiet night: so many heartbeats that the last event is older than the horizon.
-    let heartbeats = |sim: &Simulator| sim.ledger().iter().filter(|e| e.kind == sapi_sim::Kind::Heartbeat).count();
-    soon("a quiet night", simulator.wait_until(|sim| heartbeats(sim) > 60)).await;
+    let heartbeats = |sim: &Simulator| {
+        sim.ledger()
+            .iter()
+            .filter(|e| e.kind == sapi_sim::Kind::Heartbeat)
+            .count()
+    };
+    soon(
+        "a quiet night",
+        simulator.wait_until(|sim| heartbeats(sim) > 60),
+    )
+    .await;
     assert!(relay.terminate().await.success());
 
     let relay = Relay::start(&setup).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     simulator.emit(5);
     assert_same(&recorded(&relay, 10).await, &emitted(&simulator));
     let gaps = gaps(&relay).await;
-    let losses: Vec<_> = gaps.iter().filter(|kind| kind.contains("loss") || kind.contains("gap")).collect();
+    let losses: Vec<_> = gaps
+        .iter()
+        .filter(|kind| kind.contains("loss") || kind.contains("gap"))
+        .collect();
     assert!(losses.is_empty(), "{gaps:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn longer_away_than_the_horizon_is_certain_loss() {
-    let config = Config { cache: Duration::from_millis(300), ..Config::default() };
+    let config = Config {
+        cache: Duration::from_millis(300),
+        ..Config::default()
+    };
     let simulator = Simulator::start(config).await.unwrap();
     let journal = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(&simulator.ws_url(), DEMO_TOKEN).dir(journal.path());
     setup.upstream_keys = "cache_horizon = \"300ms\"".to_owned();
     let relay = Relay::start(&setup).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     simulator.emit(5);
     recorded(&relay, 5).await;
     assert!(relay.terminate().await.success());
     // Emitted while nobody listens, and forgotten by the server.
     simulator.emit(5);
-    soon("the cache to expire", simulator.wait_until(|sim| sim.status().subscriptions.is_empty())).await;
+    soon(
+        "the cache to expire",
+        simulator.wait_until(|sim| sim.status().subscriptions.is_empty()),
+    )
+    .await;
 
     let relay = Relay::start(&setup).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     simulator.emit(5);
     until("the loss to be said", || async {
-        gaps(&relay).await.iter().any(|kind| kind == "certain_loss").then_some(())
+        gaps(&relay)
+            .await
+            .iter()
+            .any(|kind| kind == "certain_loss")
+            .then_some(())
     })
     .await;
 }

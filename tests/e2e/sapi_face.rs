@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use relay_tests::ledger::{assert_same, emitted, recorded};
 use relay_tests::relay::Setup;
-use relay_tests::{Relay, load, soon, until};
+use relay_tests::{Relay, load, soon};
 use sapi_sim::{Config, DEMO_TOKEN, Simulator};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -36,9 +36,13 @@ impl Service {
     }
 
     async fn request(&self, path: &str, password: &str) -> Result<SapiClient, u16> {
-        let mut request = format!("{}{path}", self.base).into_client_request().unwrap();
+        let mut request = format!("{}{path}", self.base)
+            .into_client_request()
+            .unwrap();
         let basic = BASE64_STANDARD.encode(format!("acmecorp01:{password}"));
-        request.headers_mut().insert("authorization", format!("Basic {basic}").parse().unwrap());
+        request
+            .headers_mut()
+            .insert("authorization", format!("Basic {basic}").parse().unwrap());
         match soon("an answer", connect_async(request)).await {
             Ok((socket, _)) => Ok(SapiClient(socket)),
             Err(Error::Http(answer)) => Err(answer.status().as_u16()),
@@ -108,9 +112,17 @@ async fn stored_documents_come_first(service: &Service, simulator: &Simulator) {
     simulator.emit(7);
     let mut client = service.subscribe("stored", "JSON").await.unwrap();
     let stored = client.documents(7).await;
-    assert_eq!(stored, last_emitted(simulator, 7), "what came while it was away");
+    assert_eq!(
+        stored,
+        last_emitted(simulator, 7),
+        "what came while it was away"
+    );
     simulator.emit(3);
-    assert_eq!(client.documents(3).await, last_emitted(simulator, 3), "and then what is new");
+    assert_eq!(
+        client.documents(3).await,
+        last_emitted(simulator, 3),
+        "and then what is new"
+    );
     client.close().await;
 }
 
@@ -133,11 +145,17 @@ async fn every_output_type(service: &Service, simulator: &Simulator) {
     let (plain, with_newlines) = (xml.documents(4).await, lines.documents(4).await);
     xml.close().await;
     lines.close().await;
-    for ((plain, with_newline), json) in plain.iter().zip(&with_newlines).zip(last_emitted(simulator, 4)) {
+    for ((plain, with_newline), json) in plain
+        .iter()
+        .zip(&with_newlines)
+        .zip(last_emitted(simulator, 4))
+    {
         assert_eq!(*with_newline, format!("{plain}\n"));
         let back = sapi_protocol::xml::xml_to_json(plain.as_bytes()).unwrap();
-        let (back, json): (Value, Value) =
-            (serde_json::from_slice(&back).unwrap(), serde_json::from_slice(&json).unwrap());
+        let (back, json): (Value, Value) = (
+            serde_json::from_slice(&back).unwrap(),
+            serde_json::from_slice(&json).unwrap(),
+        );
         assert_eq!(back, json);
     }
 }
@@ -146,15 +164,36 @@ async fn refusals(service: &Service) {
     const BARE: &str = "/api/streaming/v1/clientconnect/subscribe/TenantUpdates";
     let cases = [
         (format!("{BARE}?tenantId=acmecorp01&subsId=a"), "wrong", 401),
-        (format!("{BARE}?tenantId=acmecorp01"), service.password.as_str(), 400),
-        (format!("{BARE}-acmecorp01-b?tenantId=acmecorp01&subsId=a"), service.password.as_str(), 400),
-        ("/api/streaming/v1/clientconnect/subscribe/Nothing".to_owned(), service.password.as_str(), 404),
+        (
+            format!("{BARE}?tenantId=acmecorp01"),
+            service.password.as_str(),
+            400,
+        ),
+        (
+            format!("{BARE}-acmecorp01-b?tenantId=acmecorp01&subsId=a"),
+            service.password.as_str(),
+            400,
+        ),
+        (
+            "/api/streaming/v1/clientconnect/subscribe/Nothing".to_owned(),
+            service.password.as_str(),
+            404,
+        ),
     ];
     for (path, password, status) in cases {
-        assert_eq!(service.request(&path, password).await.err(), Some(status), "{path}");
+        assert_eq!(
+            service.request(&path, password).await.err(),
+            Some(status),
+            "{path}"
+        );
     }
     let suffixed = format!("{BARE}-acmecorp01-a?tenantId=acmecorp01&subsId=a");
-    service.request(&suffixed, &service.password).await.unwrap().close().await;
+    service
+        .request(&suffixed, &service.password)
+        .await
+        .unwrap()
+        .close()
+        .await;
 }
 
 async fn a_heartbeat_comes(service: &Service) {
@@ -162,19 +201,28 @@ async fn a_heartbeat_comes(service: &Service) {
     let heartbeat: Value = serde_json::from_str(&client.text().await.unwrap()).unwrap();
     let check = &heartbeat["ClientCheck"];
     assert_eq!(check["heartbeat"], "[HEARTBEAT]");
-    assert_eq!((&check["subscription-id"], &check["tenant-id"]), (&"heartbeat".into(), &"acmecorp01".into()));
+    assert_eq!(
+        (&check["subscription-id"], &check["tenant-id"]),
+        (&"heartbeat".into(), &"acmecorp01".into())
+    );
     assert!(check["msgInfo"]["sequenceId"].is_u64(), "{heartbeat}");
     client.close().await;
 }
 
 fn quick_heartbeats() -> Config {
-    Config { heartbeat: std::time::Duration::from_millis(500), ..Config::default() }
+    Config {
+        heartbeat: std::time::Duration::from_millis(500),
+        ..Config::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_written_for_sapi_on_the_simulator() {
     let simulator = Simulator::start(quick_heartbeats()).await.unwrap();
-    let service = Service { base: simulator.ws_url(), password: DEMO_TOKEN.to_owned() };
+    let service = Service {
+        base: simulator.ws_url(),
+        password: DEMO_TOKEN.to_owned(),
+    };
     client_contract(&service, &simulator).await;
 }
 
@@ -186,9 +234,20 @@ async fn the_same_client_on_the_relay() {
         "sapi.heartbeat = \"500ms\"\n[sinks.downstream.clients.legacy]\ntoken = \"{CLIENT_TOKEN}\"\n"
     );
     let relay = Relay::start(&setup).await;
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     let base = relay.downstream("").await.replacen("http", "ws", 1);
-    client_contract(&Service { base, password: CLIENT_TOKEN.to_owned() }, &simulator).await;
+    client_contract(
+        &Service {
+            base,
+            password: CLIENT_TOKEN.to_owned(),
+        },
+        &simulator,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +274,9 @@ async fn a_relay_subscribes_to_a_relay() {
     // Both must be there before the first event: a new subscription starts at now.
     for relay in [&first, &second] {
         relay
-            .status_where("a subscription", |status| status["subscriptions"][0]["state"] == "streaming")
+            .status_where("a subscription", |status| {
+                status["subscriptions"][0]["state"] == "streaming"
+            })
             .await;
     }
     simulator.set_rate(1_000.0);

@@ -1,10 +1,10 @@
 //! No secret in any log, metric, error or status, at any log level.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use relay_tests::relay::Setup;
 use relay_tests::{Relay, soon};
 use sapi_sim::{Config, DEMO_TOKEN, Simulator};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 
 const CLIENT_TOKEN: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
 const ADMIN_TOKEN: &str = "ad0be000ad0be000ad0be000ad0be000";
@@ -18,12 +18,21 @@ async fn no_secret_leaves_the_relay() {
     let mut setup = Setup::new(&simulator.ws_url(), DEMO_TOKEN);
     setup.log = "trace".to_owned();
     setup.upstream_keys = "backoff.auth_min = \"200ms\"\nbackoff.auth_max = \"400ms\"".to_owned();
-    setup.downstream_keys = format!("[sinks.downstream.clients.wallboard]\ntoken = \"{CLIENT_TOKEN}\"\n");
+    setup.downstream_keys =
+        format!("[sinks.downstream.clients.wallboard]\ntoken = \"{CLIENT_TOKEN}\"\n");
     let relay = Relay::start(&setup).await;
-    soon("refusals", simulator.wait_until(|sim| sim.connections().len() >= 2)).await;
+    soon(
+        "refusals",
+        simulator.wait_until(|sim| sim.connections().len() >= 2),
+    )
+    .await;
     let mut shown = relay.status().await.to_string();
     simulator.clear_fault("auth-reject").unwrap();
-    soon("a subscription", simulator.wait_until(|sim| sim.connected() == 1)).await;
+    soon(
+        "a subscription",
+        simulator.wait_until(|sim| sim.connected() == 1),
+    )
+    .await;
     simulator.emit(3);
 
     let stream = relay.downstream("/v1/history").await;
@@ -33,8 +42,19 @@ async fn no_secret_leaves_the_relay() {
         assert_eq!(answer.status().is_success(), token == CLIENT_TOKEN);
         shown += &answer.text().await.unwrap();
     }
-    for path in ["/v1/status", "/metrics", "/v1/gaps", "/v1/dead-letters", "/readyz"] {
-        shown += &reqwest::get(relay.admin(path).await).await.unwrap().text().await.unwrap();
+    for path in [
+        "/v1/status",
+        "/metrics",
+        "/v1/gaps",
+        "/v1/dead-letters",
+        "/readyz",
+    ] {
+        shown += &reqwest::get(relay.admin(path).await)
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
     }
     let mut relay = relay;
     relay.signal(rustix::process::Signal::TERM);
@@ -44,6 +64,9 @@ async fn no_secret_leaves_the_relay() {
     for secret in [DEMO_TOKEN, CLIENT_TOKEN, ADMIN_TOKEN] {
         assert!(!shown.contains(secret), "{secret} is shown");
         let basic = BASE64_STANDARD.encode(format!("acmecorp01:{secret}"));
-        assert!(!shown.contains(&basic), "the Basic credential of {secret} is shown");
+        assert!(
+            !shown.contains(&basic),
+            "the Basic credential of {secret} is shown"
+        );
     }
 }

@@ -9,7 +9,10 @@ use crate::{Relay, until};
 /// The events that the simulator really emitted, in order.
 pub fn emitted(simulator: &Simulator) -> Vec<Bytes> {
     let ledger = simulator.ledger().into_iter();
-    ledger.filter(|entry| entry.kind == Kind::Event).map(|entry| entry.bytes).collect()
+    ledger
+        .filter(|entry| entry.kind == Kind::Event)
+        .map(|entry| entry.bytes)
+        .collect()
 }
 
 /// Everything the relay has, notices left out, once it has at least `count` events.
@@ -17,12 +20,17 @@ pub async fn recorded(relay: &Relay, count: usize) -> Vec<StreamEvent> {
     let count = u64::try_from(count).expect("a count");
     relay
         .status_where("the relay to have every event", |status| {
-            status["journal"]["last"].as_u64().is_some_and(|last| last >= count)
+            status["journal"]["last"]
+                .as_u64()
+                .is_some_and(|last| last >= count)
         })
         .await;
     let url = relay.downstream("/v1/history").await;
     until("every event in the history", || async {
-        let events = history(&url).await.into_iter().filter(|event| !event.is_notice());
+        let events = history(&url)
+            .await
+            .into_iter()
+            .filter(|event| !event.is_notice());
         Some(events.collect::<Vec<_>>()).filter(|events| events.len() as u64 >= count)
     })
     .await

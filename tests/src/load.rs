@@ -14,6 +14,6 @@ pub async fn alone() -> MutexGuard<'static, ()> {
 /// How long a test at a steady rate runs: a minute with `RELAY_TESTS_FULL=1`, else shortened so that
 /// a change is judged in minutes.
 pub fn length() -> Duration {
-    let full = std::env::var("RELAY_TESTS_FULL").is_ok_and(|value| value == "1");
+    let full = std::env::var_os("RELAY_TESTS_FULL").is_some_and(|value| value == "1");
     Duration::from_secs(if full { 60 } else { 12 })
 }

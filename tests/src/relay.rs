@@ -73,7 +73,8 @@ impl Setup {
     fn toml(&self, dir: &Path) -> String {
         let Self {
             upstream,
-            token,
+            tenant,
+            credential,
             subs_ids,
             upstream_keys,
             more,
@@ -262,9 +263,17 @@ impl Relay {
     /// # Panics
     /// If the process is not there.
     pub fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("a peak");
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse::<u64>()
+            .expect("a number")
+            * 1024
     }
 
     /// The process id.
@@ -320,7 +329,9 @@ async fn read_log(
     let mut lines = BufReader::new(pipe).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some((name, address)) = listening(&line) {
-            found.send_modify(|found| drop(found.insert(name, address)));
+            found.send_modify(|found| {
+                found.insert(name, address);
+            });
         }
         log.lock().expect("no reader panicked").push(line);
     }

@@ -303,10 +303,10 @@ mod tests {
 
     #[test]
     fn a_text_beyond_its_length_field_is_cut_at_a_character() {
-        let key = "ä".repeat(40_000);
+        let (key, empty) = ("ä".repeat(40_000), empty());
         let head = Head {
             key: &key,
-            ..Head::decode(&empty()).unwrap()
+            ..Head::decode(&empty).unwrap()
         };
         let mut bytes = Vec::new();
         head.encode(&mut bytes);

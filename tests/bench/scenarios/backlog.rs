@@ -13,8 +13,16 @@ use crate::report::{Row, count, seconds};
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let events = bench.events(1_000_000);
-    let burst = Burst { events, batch: 4_096, ..Burst::default() };
-    let simulator = Simulator::start(Config { burst: Some(burst), ..Config::default() }).await?;
+    let burst = Burst {
+        events,
+        batch: 4_096,
+        ..Burst::default()
+    };
+    let simulator = Simulator::start(Config {
+        burst: Some(burst),
+        ..Config::default()
+    })
+    .await?;
     let journal = bench.journal()?;
     let start = Instant::now();
     let relay = relay(&simulator.ws_url(), &journal).await;
@@ -31,6 +39,10 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         Row::new("until the client has the last event", seconds(elapsed), ""),
         Row::new("events a second", count(total / elapsed), ""),
         Row::new("CPU an event, intake and one delivery", cpu.each(total), ""),
-        Row::new("peak resident memory", format!("{peak:.0} MiB"), "96 MiB + budgets"),
+        Row::new(
+            "peak resident memory",
+            format!("{peak:.0} MiB"),
+            "96 MiB + budgets",
+        ),
     ])
 }

@@ -28,7 +28,8 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         let (mut best, mut cpu) = (0.0_f64, None);
         // In turn, so that a disk whose speed drifts gives each the same.
         for repetition in 0..5 {
-            let groups = usize::try_from(bench.events(if group == 64 { 64_000 } else { 256_000 }))? / group;
+            let groups =
+                usize::try_from(bench.events(if group == 64 { 64_000 } else { 256_000 }))? / group;
             let (rate, used) = commit_stage(bench, group, groups, repetition).await?;
             let bare = bare_file(&bench.disk, group, groups)?;
             ratios.push(rate / bare);
@@ -39,16 +40,33 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         ratios.sort_by(f64::total_cmp);
         let median = ratios[ratios.len() / 2];
         rows.extend([
-            Row::new(format!("groups of {group}: events a second, best of five"), count(best), ""),
-            Row::new(format!("groups of {group}: ratio to the bare file, median"), format!("{median:.2}"), "at least 0.5"),
-            Row::new(format!("groups of {group}: CPU an event"), cpu.unwrap_or_default(), ""),
+            Row::new(
+                format!("groups of {group}: events a second, best of five"),
+                count(best),
+                "",
+            ),
+            Row::new(
+                format!("groups of {group}: ratio to the bare file, median"),
+                format!("{median:.2}"),
+                "at least 0.5",
+            ),
+            Row::new(
+                format!("groups of {group}: CPU an event"),
+                cpu.unwrap_or_default(),
+                "",
+            ),
         ]);
     }
     Ok(rows)
 }
 
 /// Events a second through the intake, in groups that are each durable before the next is handed over.
-async fn commit_stage(bench: &Bench, group: usize, groups: usize, repetition: usize) -> Result<(f64, Cpu)> {
+async fn commit_stage(
+    bench: &Bench,
+    group: usize,
+    groups: usize,
+    repetition: usize,
+) -> Result<(f64, Cpu)> {
     let journal = bench.journal()?;
     let core = Core::open(config(journal.path())?)?;
     let simulator = Config::default();
@@ -58,7 +76,9 @@ async fn commit_stage(bench: &Bench, group: usize, groups: usize, repetition: us
         for place in 0..group {
             let n = (repetition * groups + batch) * group + place;
             let bytes = burst_document(&simulator, Burst::default(), n as u64);
-            let document = Document::parse(bytes).ok().context("a document of the simulator")?;
+            let document = Document::parse(bytes)
+                .ok()
+                .context("a document of the simulator")?;
             documents.push(Framed::Document(document));
         }
         batches.push(documents);
@@ -66,14 +86,21 @@ async fn commit_stage(bench: &Bench, group: usize, groups: usize, repetition: us
     let subscription: Arc<str> = "relay_a".into();
     let (start, cpu) = (Instant::now(), Cpu::of(std::process::id())?);
     for documents in batches {
-        let received = Received { subscription: Arc::clone(&subscription), at_ms: 1_700_000_000_000, documents };
+        let received = Received {
+            subscription: Arc::clone(&subscription),
+            at_ms: 1_700_000_000_000,
+            documents,
+        };
         core.intake.documents(received).await?;
         core.intake.flush().await;
     }
     let elapsed = start.elapsed().as_secs_f64();
     let used = Cpu::since(std::process::id(), cpu)?;
     let last = core.bus.last().0;
-    anyhow::ensure!(last >= (group * groups) as u64, "every event was committed: {last}");
+    anyhow::ensure!(
+        last >= (group * groups) as u64,
+        "every event was committed: {last}"
+    );
     core.close().await?;
     Ok(((group * groups) as f64 / elapsed, used))
 }
@@ -83,7 +110,12 @@ fn bare_file(disk: &Path, group: usize, groups: usize) -> Result<f64> {
     let path = disk.join("bare");
     let file = File::create(&path)?;
     let bytes = Bytes::from(vec![b'x'; group * EVENT_BYTES]);
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, (bytes.len() * groups) as u64)?;
+    rustix::fs::fallocate(
+        &file,
+        rustix::fs::FallocateFlags::empty(),
+        0,
+        (bytes.len() * groups) as u64,
+    )?;
     file.sync_all()?;
     let start = Instant::now();
     for n in 0..groups {

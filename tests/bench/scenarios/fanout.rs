@@ -29,22 +29,50 @@ struct Measured {
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let steady = |together| Load { events: bench.events(20_000), rate: 2_000.0, together };
+    let steady = |together| Load {
+        events: bench.events(20_000),
+        rate: 2_000.0,
+        together,
+    };
     for together in [1, 8] {
         let load = steady(together);
         let without = paced(bench, load, 0).await?;
         for clients in [1, 100] {
             // A hundred clients at 2,000 events/s, each alone in its flush, are more than a core.
-            let load = if (clients, together) == (100, 1) { Load { rate: 500.0, ..load } } else { load };
-            let without = if load.rate < 2_000.0 { paced(bench, load, 0).await? } else { Measured { ..without } };
-            rows.extend(delivery_rows(load, clients, &without, &paced(bench, load, clients).await?));
+            let load = if (clients, together) == (100, 1) {
+                Load {
+                    rate: 500.0,
+                    ..load
+                }
+            } else {
+                load
+            };
+            let without = if load.rate < 2_000.0 {
+                paced(bench, load, 0).await?
+            } else {
+                Measured { ..without }
+            };
+            rows.extend(delivery_rows(
+                load,
+                clients,
+                &without,
+                &paced(bench, load, clients).await?,
+            ));
         }
     }
-    let load = Load { events: bench.events(1_000).max(200), rate: 50.0, together: 1 };
+    let load = Load {
+        events: bench.events(1_000).max(200),
+        rate: 50.0,
+        together: 1,
+    };
     let without = paced(bench, load, 0).await?;
     let with = paced(bench, load, 2_000).await?;
     rows.extend(delivery_rows(load, 2_000, &without, &with));
-    rows.push(Row::new("memory a connection, 2,000 clients", format!("{:.1} KiB", with.kib_a_connection), "at most 8 KiB"));
+    rows.push(Row::new(
+        "memory a connection, 2,000 clients",
+        format!("{:.1} KiB", with.kib_a_connection),
+        "at most 8 KiB",
+    ));
     for clients in [1, 100] {
         rows.extend(highest(bench, clients).await?);
     }
@@ -53,15 +81,27 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
 
 fn delivery_rows(load: Load, clients: u64, without: &Measured, with: &Measured) -> Vec<Row> {
     let deliveries = (load.events * clients) as f64;
-    let cpu = Cpu { user: with.cpu.user - without.cpu.user, system: with.cpu.system - without.cpu.system };
-    let case = format!("{} client(s), {} events/s, {} together", count(clients as f64), load.rate, load.together);
+    let cpu = Cpu {
+        user: with.cpu.user - without.cpu.user,
+        system: with.cpu.system - without.cpu.system,
+    };
+    let case = format!(
+        "{} client(s), {} events/s, {} together",
+        count(clients as f64),
+        load.rate,
+        load.together
+    );
     let bound = match load.together {
         1 => "at most 7 µs",
         _ => "at most 1.3 µs",
     };
     let Percentiles { p50, p99, p999 } = with.latency;
     vec![
-        Row::new(format!("{case}: CPU a delivery"), cpu.each(deliveries), bound),
+        Row::new(
+            format!("{case}: CPU a delivery"),
+            cpu.each(deliveries),
+            bound,
+        ),
         Row::new(
             format!("{case}: latency p50 / p99 / p99.9"),
             format!("{} / {} / {}", seconds(p50), seconds(p99), seconds(p999)),
@@ -75,8 +115,8 @@ async fn paced(bench: &Bench, load: Load, clients: u64) -> Result<Measured> {
     let source = Source::bind(load.events).await?;
     let frames = source.frames(0..load.events)?;
     let journal = bench.journal()?;
-    let (relay, stream) =
-        tokio::join!(relay(&format!("ws://{}", source.address()?), &journal), source.accept());
+    let upstream = format!("ws://{}", source.address()?);
+    let (relay, stream) = tokio::join!(relay(&upstream, &journal), source.accept());
     let mut stream = stream?;
     let address = relay.address("downstream").await;
     let before = memory_kib(relay.pid(), "RssAnon")?;
@@ -94,7 +134,11 @@ async fn paced(bench: &Bench, load: Load, clients: u64) -> Result<Measured> {
     committed(&relay, load.events).await?;
     let cpu = Cpu::since(relay.pid(), cpu)?;
     // The bus's own memory grew too: what it holds is not the connections'.
-    let bus = relay.metric("sapi_relay_bus_memory_bytes").await.unwrap_or(0.0) / 1024.0;
+    let bus = relay
+        .metric("sapi_relay_bus_memory_bytes")
+        .await
+        .unwrap_or(0.0)
+        / 1024.0;
     let after = memory_kib(relay.pid(), "RssAnon")?;
     relay.terminate().await;
     Ok(Measured {
@@ -107,8 +151,15 @@ async fn paced(bench: &Bench, load: Load, clients: u64) -> Result<Measured> {
 /// As fast as relay and clients go, together on the same cores.
 async fn highest(bench: &Bench, clients: u64) -> Result<Vec<Row>> {
     let events = bench.events(if clients == 1 { 500_000 } else { 50_000 });
-    let burst = Burst { events, ..Burst::default() };
-    let config = Config { burst: Some(burst), faults: Vec::new(), ..Config::default() };
+    let burst = Burst {
+        events,
+        ..Burst::default()
+    };
+    let config = Config {
+        burst: Some(burst),
+        faults: Vec::new(),
+        ..Config::default()
+    };
     let simulator = Simulator::start(config).await?;
     let journal = bench.journal()?;
     let relay = relay(&simulator.ws_url(), &journal).await;
@@ -126,8 +177,20 @@ async fn highest(bench: &Bench, clients: u64) -> Result<Vec<Row>> {
     let deliveries = (events * clients) as f64;
     let case = format!("{} client(s), highest rate", count(clients as f64));
     Ok(vec![
-        Row::new(format!("{case}: deliveries a second"), count(deliveries / elapsed), ""),
-        Row::new(format!("{case}: CPU a delivery, intake included"), cpu.each(deliveries), ""),
-        Row::new(format!("{case}: peak resident memory"), format!("{peak:.0} MiB"), "96 MiB + budgets"),
+        Row::new(
+            format!("{case}: deliveries a second"),
+            count(deliveries / elapsed),
+            "",
+        ),
+        Row::new(
+            format!("{case}: CPU a delivery, intake included"),
+            cpu.each(deliveries),
+            "",
+        ),
+        Row::new(
+            format!("{case}: peak resident memory"),
+            format!("{peak:.0} MiB"),
+            "96 MiB + budgets",
+        ),
     ])
 }

@@ -14,7 +14,11 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let simulator = Simulator::start(Config::default()).await?;
     let journal = bench.journal()?;
     let relay = relay(&simulator.ws_url(), &journal).await;
-    relay.status_where("a subscription", |status| status["subscriptions"][0]["state"] == "streaming").await;
+    relay
+        .status_where("a subscription", |status| {
+            status["subscriptions"][0]["state"] == "streaming"
+        })
+        .await;
     let length = Duration::from_secs(if bench.quick { 5 } else { 20 });
     // Start-up is not idling: let it settle before the clock runs.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -25,7 +29,15 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     relay.terminate().await;
     simulator.stop().await;
     Ok(vec![
-        Row::new("CPU, of a core (ticks of 10 ms)", format!("{:.3}%", used * 100.0), "under 0.1%"),
-        Row::new("resident memory", format!("{resident:.1} MiB"), "at most 20 MiB"),
+        Row::new(
+            "CPU, of a core (ticks of 10 ms)",
+            format!("{:.3}%", used * 100.0),
+            "under 0.1%",
+        ),
+        Row::new(
+            "resident memory",
+            format!("{resident:.1} MiB"),
+            "at most 20 MiB",
+        ),
     ])
 }

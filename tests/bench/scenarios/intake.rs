@@ -12,8 +12,15 @@ use crate::report::{Row, count};
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let events = bench.events(1_000_000);
-    let burst = Burst { events, ..Burst::default() };
-    let simulator = Simulator::start(Config { burst: Some(burst), ..Config::default() }).await?;
+    let burst = Burst {
+        events,
+        ..Burst::default()
+    };
+    let simulator = Simulator::start(Config {
+        burst: Some(burst),
+        ..Config::default()
+    })
+    .await?;
     let journal = bench.journal()?;
     let start = Instant::now();
     let relay = relay(&simulator.ws_url(), &journal).await;
@@ -26,8 +33,16 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     simulator.stop().await;
     let total = events as f64;
     Ok(vec![
-        Row::new("events a second", count(total / elapsed), "at least 100,000"),
+        Row::new(
+            "events a second",
+            count(total / elapsed),
+            "at least 100,000",
+        ),
         Row::new("CPU an event", used.each(total), "at most 6 µs"),
-        Row::new("peak resident memory, 64 MiB bus, dedup of all events", format!("{peak:.0} MiB"), "96 MiB + budgets"),
+        Row::new(
+            "peak resident memory, 64 MiB bus, dedup of all events",
+            format!("{peak:.0} MiB"),
+            "96 MiB + budgets",
+        ),
     ])
 }

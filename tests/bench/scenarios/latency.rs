@@ -17,24 +17,40 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let source = Source::bind(events).await?;
     let frames = source.frames(0..events)?;
     let journal = bench.journal()?;
-    let (relay, stream) =
-        tokio::join!(relay(&format!("ws://{}", source.address()?), &journal), source.accept());
+    let upstream = format!("ws://{}", source.address()?);
+    let (relay, stream) = tokio::join!(relay(&upstream, &journal), source.accept());
     let mut stream = stream?;
-    let mut client = Client::connect(relay.address("downstream").await, "/v1/stream", 1 << 16).await?;
+    let mut client =
+        Client::connect(relay.address("downstream").await, "/v1/stream", 1 << 16).await?;
     let cpu = Cpu::of(relay.pid())?;
-    let (sent, received) =
-        tokio::join!(source.pace(&mut stream, 0, &frames, RATE, 1), client.receive(events, Some(&source.sent)));
+    let (sent, received) = tokio::join!(
+        source.pace(&mut stream, 0, &frames, RATE, 1),
+        client.receive(events, Some(&source.sent))
+    );
     sent?;
     let latencies = received?;
     let used = Cpu::since(relay.pid(), cpu)?;
     anyhow::ensure!(latencies.len() as u64 == events, "every event was timed");
     let Percentiles { p50, p99, p999 } = Percentiles::of(latencies);
     relay.terminate().await;
-    let bound = |window: f64, syncs: f64| format!("at most {}", seconds(window + syncs * bench.fdatasync));
+    let bound =
+        |window: f64, syncs: f64| format!("at most {}", seconds(window + syncs * bench.fdatasync));
     Ok(vec![
-        Row::new("p50", seconds(p50), bound(WINDOW / 2.0, 5.0) + " (half the window and 5 fdatasyncs)"),
-        Row::new("p99", seconds(p99), bound(WINDOW, 10.0) + " (the window and 10 fdatasyncs)"),
+        Row::new(
+            "p50",
+            seconds(p50),
+            bound(WINDOW / 2.0, 5.0) + " (half the window and 5 fdatasyncs)",
+        ),
+        Row::new(
+            "p99",
+            seconds(p99),
+            bound(WINDOW, 10.0) + " (the window and 10 fdatasyncs)",
+        ),
         Row::new("p99.9", seconds(p999), ""),
-        Row::new("CPU an event, intake and one delivery", used.each(events as f64), ""),
+        Row::new(
+            "CPU an event, intake and one delivery",
+            used.each(events as f64),
+            "",
+        ),
     ])
 }

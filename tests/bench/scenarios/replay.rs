@@ -13,8 +13,15 @@ use crate::report::{Row, count};
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let events = bench.events(2_000_000);
-    let burst = Burst { events, ..Burst::default() };
-    let simulator = Simulator::start(Config { burst: Some(burst), ..Config::default() }).await?;
+    let burst = Burst {
+        events,
+        ..Burst::default()
+    };
+    let simulator = Simulator::start(Config {
+        burst: Some(burst),
+        ..Config::default()
+    })
+    .await?;
     let journal = bench.journal()?;
     let filler = relay(&simulator.ws_url(), &journal).await;
     committed(&filler, events).await?;
@@ -39,9 +46,17 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         let bound = if clients == 1 { "at least 300,000" } else { "" };
         let case = format!("{} events to {clients} client(s)", count(events as f64));
         rows.extend([
-            Row::new(format!("{case}: deliveries a second, all clients"), count(deliveries / elapsed), bound),
+            Row::new(
+                format!("{case}: deliveries a second, all clients"),
+                count(deliveries / elapsed),
+                bound,
+            ),
             Row::new(format!("{case}: CPU a delivery"), cpu.each(deliveries), ""),
-            Row::new(format!("{case}: peak resident memory"), format!("{peak:.0} MiB"), "96 MiB + budgets"),
+            Row::new(
+                format!("{case}: peak resident memory"),
+                format!("{peak:.0} MiB"),
+                "96 MiB + budgets",
+            ),
         ]);
     }
     Ok(rows)
