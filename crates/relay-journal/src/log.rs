@@ -1,6 +1,7 @@
 //! The log: one directory of segments, one writer, any number of readers. It knows records, not
 //! what they mean.
 
+mod active;
 mod anchor;
 mod error;
 mod files;

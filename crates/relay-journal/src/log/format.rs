@@ -8,7 +8,7 @@
 //!
 //! # Files of a log's directory
 //! * `lock`: locked by the writer, holds its process id.
-//! * `anchor`: epoch, identity and the floor below which the next offset may not fall. Two slots of
+//! * `anchor`: epoch, identity, and the floors below which the next offset and journal time may not fall. Two slots of
 //!   512 bytes, 4096 apart, written in turn in place: a torn write leaves the other, and a full volume
 //!   is no obstacle.
 //! * `reserve`: preallocated space to be given back when the volume is full.
@@ -71,7 +71,7 @@ pub(super) const SLOT_STRIDE: u64 = 4096;
 const SEGMENT_MAGIC: [u8; 8] = *b"relayseg";
 const ANCHOR_MAGIC: [u8; 8] = *b"relayanc";
 const FOOTER_MAGIC: [u8; 8] = *b"relayend";
-const IDENTITY_MAX: usize = 255;
+pub(super) const IDENTITY_MAX: usize = 255;
 
 /// How many offsets `bytes` of records can use up at the most.
 pub(super) fn offsets_within(bytes: u64) -> u64 {
@@ -162,6 +162,8 @@ pub(super) struct Anchor {
     pub(super) newest: Offset,
     /// How large the newest segment is.
     pub(super) newest_bytes: u64,
+    /// Journal time does not fall below this.
+    pub(super) last_time: u64,
     pub(super) identity: String,
 }
 
@@ -174,6 +176,7 @@ impl Anchor {
         block.put(&[self.join.code(), 0, 0, 0]);
         block.put(&self.newest.0.to_le_bytes());
         block.put(&self.newest_bytes.to_le_bytes());
+        block.put(&self.last_time.to_le_bytes());
         block.put_text(&self.identity);
         block.finish()
     }
@@ -187,6 +190,7 @@ impl Anchor {
             join: Join::of(fields.array::<4>()?[0]),
             newest: Offset(fields.u64()?),
             newest_bytes: fields.u64()?,
+            last_time: fields.u64()?,
             identity: fields.text()?,
         })
     }

@@ -64,14 +64,11 @@ impl Log {
                     let (records, end) = source.read(from, max_bytes)?;
                     if let Some(last) = records.last() {
                         let (segment, offset) = (source.segment, last.offset().next());
-                        self.0.remember(
-                            from,
-                            Hint {
-                                segment,
-                                offset,
-                                position: end,
-                            },
-                        );
+                        self.0.remember(Hint {
+                            segment,
+                            offset,
+                            position: end,
+                        });
                     }
                     return Ok(records);
                 }
@@ -171,10 +168,10 @@ impl Inner {
         source
     }
 
-    /// Remembers where a reader that read `from` goes on.
-    fn remember(&self, from: Offset, hint: Hint) {
+    /// Remembers where a reader goes on.
+    fn remember(&self, hint: Hint) {
         let mut hints = lock(&self.hints);
-        hints.retain(|known| known.offset != from && known.offset != hint.offset);
+        hints.retain(|known| known.offset != hint.offset);
         if hints.len() >= HINTS {
             hints.pop_front();
         }
@@ -203,7 +200,7 @@ impl Source {
     /// The records from `from` on, and where they end.
     fn read(&self, from: Offset, max_bytes: usize) -> Result<(Vec<Record>, u64), ReadError> {
         let position = self.find(from)?;
-        let left = self.span.end - position;
+        let left = self.span.end.saturating_sub(position);
         let mut want = u64::try_from(max_bytes)
             .unwrap_or(u64::MAX)
             .max(READ_MIN)

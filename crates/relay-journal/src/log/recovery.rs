@@ -11,7 +11,7 @@ use crate::ids::{Epoch, Offset};
 use super::anchor::AnchorFile;
 use super::error::{Finding, OpenError};
 use super::files::Files;
-use super::format::Anchor;
+use super::format::{Anchor, IDENTITY_MAX};
 use super::inner::{Inner, Log};
 use super::options::LogOptions;
 use super::reserve::Reserve;
@@ -54,10 +54,13 @@ pub(super) fn open(
     dir: &Path,
     options: LogOptions,
 ) -> Result<(Writer, Log, Recovery), OpenError> {
-    fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+    make_dir(&volume, dir).map_err(OpenError::io(dir))?;
     let lock = take_lock(&dir.join(LOCK))?;
     let space = free_bytes(dir).map_err(OpenError::io(dir))?;
-    let options = options.for_volume(space.total);
+    let mut options = options.for_volume(space.total);
+    options
+        .identity
+        .truncate(options.identity.floor_char_boundary(IDENTITY_MAX));
     let survey = Survey::of(dir, None)?;
     if let Some(found) = survey
         .identity
@@ -77,6 +80,7 @@ pub(super) fn open(
         join: view.join,
         newest: Offset(0),
         newest_bytes: 0,
+        last_time: view.last_time,
         identity: options.identity.clone(),
     };
     // The floor is durable before what it was derived from is cut.
@@ -103,6 +107,16 @@ pub(super) fn open(
     }));
     let writer = Writer::new(log.clone(), options, reserve, lock);
     Ok((writer, log, recovery))
+}
+
+fn make_dir(volume: &Volume, dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    dir.parent()
+        .filter(|parent| parent.is_dir())
+        .map_or(Ok(()), |parent| volume.sync_dir(parent))
 }
 
 fn take_lock(path: &Path) -> Result<File, OpenError> {

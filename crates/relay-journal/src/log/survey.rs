@@ -339,9 +339,14 @@ impl Survey {
             .rev()
             .find(|segment| segment.first < segment.next);
         view.last = kept.map_or(view.next.before(), |segment| segment.next.before());
-        view.last_time = kept
+        let kept_time = kept
             .and_then(|segment| segment.times)
             .map_or(0, |(_, last)| last);
+        view.last_time = self
+            .anchor
+            .as_ref()
+            .map_or(0, |a| a.last_time)
+            .max(kept_time);
         view
     }
 }

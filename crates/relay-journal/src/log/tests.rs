@@ -14,6 +14,7 @@ mod errors;
 pub(super) mod faults;
 mod model;
 mod readers;
+mod volume_full;
 
 const SEGMENT: u64 = 8192;
 

@@ -86,15 +86,15 @@ impl Log {
         let anchor = self.0.anchor.as_ref().filter(|_| last);
         if let Some(anchor) = anchor {
             let mut anchor = lock(anchor);
-            let (next, join) = {
+            let (next, join, last_time) = {
                 let view = self.0.view();
-                (view.next, view.join)
+                (view.next, view.join, view.last_time)
             };
             anchor.write(&self.0.volume, |anchor| {
                 if anchor.newest <= segment.first {
                     (anchor.newest, anchor.newest_bytes) = (Offset(0), 0);
                 }
-                (anchor.floor, anchor.join) = (next, join);
+                (anchor.floor, anchor.join, anchor.last_time) = (next, join, last_time);
             })?;
         }
         // Readers must not find it any more before it goes, and it must come back if it stays.

@@ -3,26 +3,22 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::ids::Offset;
 use crate::record::{self, Record};
 
+use super::active::{Active, least_capacity};
 use super::error::{CommitError, is_full};
-use super::format::{DATA_START, Join, SegmentHeader, TAIL};
+use super::format::Join;
 use super::group::Group;
-use super::index::{Entry, Index};
-use super::inner::{Log, lock};
+use super::index::Entry;
+use super::inner::Log;
 use super::options::LogOptions;
 use super::reserve::Reserve;
-use super::seal::{finish, seal};
-use super::survey::segment_path;
-use super::view::{Live, Segment};
 
-const BLOCK: u64 = 4096;
 /// The most that a new group's buffer takes at once on the strength of the one before.
 const BUFFER_MAX: usize = 256 * 1024;
 
@@ -51,16 +47,6 @@ pub struct Writer {
     entries: Vec<Entry>,
     group_bytes: usize,
     _lock: File,
-}
-
-/// The segment that is being written.
-#[derive(Debug)]
-struct Active {
-    file: Arc<File>,
-    opened: Instant,
-    capacity: u64,
-    /// Where the next group goes.
-    end: u64,
 }
 
 impl Writer {
@@ -106,9 +92,6 @@ impl Writer {
             return Err(CommitError::Io(group, io::ErrorKind::InvalidInput.into()));
         }
         let bytes = group.bytes() as u64;
-        if let Err(error) = self.make_room(bytes) {
-            return Err(CommitError::of(group, error));
-        }
         if let Err(error) = self.write(&group.buffer) {
             return Err(CommitError::of(group, error));
         }
@@ -133,8 +116,12 @@ impl Writer {
     /// Closes the active segment if it has reached its age, so that it can be trimmed although
     /// nothing more is committed. `true`: it was closed.
     pub fn roll_if_old(&mut self) -> io::Result<bool> {
-        let old = |active: &Active| active.opened.elapsed() >= self.options.segment_age;
-        if !self.active.as_ref().is_some_and(old) {
+        let age = self.options.segment_age;
+        if !self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.is_old(age))
+        {
             return Ok(false);
         }
         self.seal_active()?;
@@ -182,216 +169,43 @@ impl Writer {
         records
     }
 
-    /// Sees to it that the active segment has room for a group, and for its footer.
-    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
-        if let Some(active) = &self.active {
-            let footer = self.footer_bytes(bytes);
-            let fits = active.end + bytes + footer <= active.capacity;
-            if fits && active.opened.elapsed() < self.options.segment_age {
-                return Ok(());
+    /// Sees to it that there is an active segment that has room for a group, and for its footer.
+    fn active(&mut self, bytes: u64) -> io::Result<Active> {
+        let inner = &self.log.0;
+        if let Some(active) = self.active.take() {
+            let fits = active.fits(&inner.view(), bytes);
+            if fits && !active.is_old(self.options.segment_age) {
+                return Ok(active);
             }
             // A segment that could not be sealed is read without its footer.
-            drop(self.seal_active());
+            drop(active.seal(inner));
         }
-        let least = (DATA_START + bytes + self.footer_bytes(bytes)).next_multiple_of(BLOCK);
-        let mut capacity = self
-            .options
-            .segment_bytes
-            .next_multiple_of(BLOCK)
-            .max(least);
+        let least = least_capacity(bytes);
+        let mut capacity = self.options.segment_bytes.max(least);
         loop {
-            match self.create(capacity) {
+            match Active::create(inner, capacity) {
                 Err(error) if is_full(&error) && capacity > least => {
-                    capacity = (capacity / 2).next_multiple_of(BLOCK).max(least);
+                    capacity = (capacity / 2).max(least);
                 }
                 created => return created,
             }
         }
     }
 
-    fn footer_bytes(&self, bytes: u64) -> u64 {
-        let view = self.log.0.view();
-        let live = view
-            .segments
-            .back()
-            .and_then(|segment| segment.live.as_ref());
-        let entries = live
-            .map_or(2, |live| live.index.len_after(bytes))
-            .max(bytes / BLOCK / 16 + 2);
-        entries * Index::ENTRY as u64 + TAIL as u64
-    }
-
-    /// Makes a segment, durably, and makes it the active one.
-    fn create(&mut self, capacity: u64) -> io::Result<()> {
-        let inner = &self.log.0;
-        let (first, join) = {
-            let view = inner.view();
-            (view.next, view.join)
-        };
-        let path = segment_path(&inner.dir, first);
-        let created = self.create_file(&path, capacity, first, join);
-        let file = match created {
-            Ok(file) => Arc::new(file),
-            Err(error) => {
-                // A name that stays is taken again by the next attempt.
-                drop(inner.volume.remove(&path));
-                return Err(error);
-            }
-        };
-        let live = Some(Live {
-            file: Arc::clone(&file),
-            index: Index::default(),
-        });
-        inner.view_mut().segments.push_back(Segment {
-            path,
-            first,
-            next: first,
-            end: DATA_START,
-            file_bytes: capacity,
-            times: None,
-            join,
-            sealed: false,
-            live,
-        });
-        self.active = Some(Active {
-            file,
-            opened: Instant::now(),
-            capacity,
-            end: DATA_START,
-        });
-        Ok(())
-    }
-
-    fn create_file(
-        &self,
-        path: &std::path::Path,
-        capacity: u64,
-        first: Offset,
-        join: Join,
-    ) -> io::Result<File> {
-        let inner = &self.log.0;
-        let volume = &inner.volume;
-        let file = volume.create(path)?;
-        if !volume.allocate(&file, capacity)? {
-            volume.truncate(&file, capacity)?;
-        }
-        let header = SegmentHeader {
-            epoch: inner.epoch,
-            first,
-            created_ms: now_ms(),
-            join,
-            identity: inner.identity.clone(),
-        };
-        volume.write(&file, &header.encode(), 0)?;
-        volume.sync_all(&file)?;
-        volume.sync_dir(&inner.dir)?;
-        if let Some(anchor) = &inner.anchor {
-            lock(anchor).write(volume, |anchor| {
-                (anchor.floor, anchor.join) = (first, join);
-                (anchor.newest, anchor.newest_bytes) = (first, capacity);
-            })?;
-        }
-        Ok(file)
-    }
-
     /// One write and one sync at the end of the active segment.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(active) = &mut self.active else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        let volume = &self.log.0.volume;
-        let written = volume
-            .write(&active.file, bytes, active.end)
-            .and_then(|()| volume.sync_data(&active.file));
+        let mut active = self.active(bytes.len() as u64)?;
+        let written = active.write(&self.log.0, bytes);
         match written {
-            Ok(()) => active.end += bytes.len() as u64,
-            Err(error) => {
-                self.distrust();
-                return Err(error);
-            }
+            Ok(()) => self.active = Some(active),
+            Err(_) => active.give_up(&self.log.0),
         }
-        Ok(())
-    }
-
-    /// After a failed write or sync: drops the handle, reads the segment again through a new one, and
-    /// leaves of it what was committed.
-    fn distrust(&mut self) {
-        self.active = None;
-        let inner = &self.log.0;
-        let mut segment = {
-            let mut view = inner.view_mut();
-            let Some(mut segment) = view.segments.pop_back() else {
-                return;
-            };
-            segment.live = None;
-            if segment.first == segment.next {
-                // Nothing was committed to it: its name is taken again, by a new file.
-                drop(view);
-                drop(inner.volume.remove(&segment.path));
-                return;
-            }
-            view.segments.push_back(segment.clone());
-            segment
-        };
-        // If the disk refuses this as well, the segment stays as it is, and is read up to its end.
-        drop(seal(&inner.volume, inner.epoch, &mut segment));
-        self.replace_last(segment);
+        written
     }
 
     fn seal_active(&mut self) -> io::Result<()> {
-        let Some(active) = self.active.take() else {
-            return Ok(());
-        };
-        let inner = &self.log.0;
-        let (mut segment, index) = {
-            let view = inner.view();
-            let Some(segment) = view.segments.back() else {
-                return Ok(());
-            };
-            let index = segment
-                .live
-                .as_ref()
-                .map(|live| live.index.clone())
-                .unwrap_or_default();
-            (
-                Segment {
-                    live: None,
-                    ..segment.clone()
-                },
-                index,
-            )
-        };
-        if segment.first == segment.next {
-            inner.view_mut().segments.pop_back();
-            return inner.volume.remove(&segment.path);
-        }
-        let sealed = finish(
-            &inner.volume,
-            &active.file,
-            inner.epoch,
-            &mut segment,
-            &index,
-        );
-        self.replace_last(segment);
-        sealed
+        self.active
+            .take()
+            .map_or(Ok(()), |active| active.seal(&self.log.0))
     }
-
-    fn replace_last(&self, segment: Segment) {
-        // After a failure it may have been trimmed meanwhile.
-        let mut view = self.log.0.view_mut();
-        let last = view
-            .segments
-            .back_mut()
-            .filter(|last| last.first == segment.first);
-        if let Some(last) = last {
-            *last = segment;
-        }
-    }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -61,3 +61,22 @@ fn a_damaged_file_is_set_aside_and_nothing_of_it_is_believed() {
         state.put(&[change("a", Some(b"1"))]).unwrap();
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+    #[test]
+    fn a_flipped_bit_never_yields_a_wrong_value(at: proptest::sample::Index, bit in 0u8..8) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        filled(&path);
+        let mut bytes = fs::read(&path).unwrap();
+        *at.get_mut(&mut bytes) ^= 1 << bit;
+        fs::write(&path, bytes).unwrap();
+        let state = State::open(&path).unwrap();
+        for (key, value) in state.all(Table::Cursors).unwrap() {
+            let n: u8 = key.strip_prefix("sink").unwrap().parse().unwrap();
+            assert_eq!(value, [n; 100]);
+        }
+        state.put(&[change("sink0", Some(&[0; 100]))]).unwrap();
+    }
+}
