@@ -1,0 +1,256 @@
+//! A sink from outside: its status, and what an operator can ask of it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use relay_journal::Offset;
+use tokio::sync::{mpsc, oneshot};
+
+use super::commands::{Command, Reply};
+use super::meters::{Headroom, Meters, now_ms};
+use super::{Context, WorkerConfig};
+use crate::reader::Limit;
+use crate::status::{SinkError, SinkState};
+use crate::supervise::Handle;
+use crate::{Cursor, From};
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The sink has been stopped, or its worker failed meanwhile.
+    #[error("the sink is not running: ask again, or look at its last error")]
+    Gone,
+    /// The cursor is of another journal.
+    #[error("the cursor belongs to another journal, not to {0}")]
+    ForeignEpoch(relay_journal::Epoch),
+    /// The cursor lies in the future.
+    #[error("the cursor lies in the future: the journal ends at {0}")]
+    Future(Cursor),
+    /// The destination keeps the cursor itself and did not take the new one.
+    #[error("the destination did not take the cursor: {0}")]
+    Refused(String),
+    /// The cursor or the state could not be made durable.
+    #[error("{0}")]
+    NotDurable(String),
+    /// The journal could not be read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// A sink's row of `/v1/status`.
+#[derive(Clone, Debug)]
+pub struct SinkStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its type.
+    pub kind: &'static str,
+    /// Its state.
+    pub state: SinkState,
+    /// Everything up to here is settled.
+    pub cursor: Cursor,
+    /// Events between the cursor and the end of the journal.
+    pub lag_events: u64,
+    /// Age of the oldest event that is not settled; 0 when all are.
+    pub lag_seconds: f64,
+    /// Failures since the last progress.
+    pub retries: u64,
+    /// What went wrong last.
+    pub last_error: Option<SinkError>,
+}
+
+/// What the worker tells of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Row {
+    pub(super) state: SinkState,
+    pub(super) cursor: Offset,
+    pub(super) retries: u64,
+    pub(super) last_error: Option<SinkError>,
+}
+
+/// What a worker and its handles share; it outlives the worker's restarts.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Arc<WorkerConfig>,
+    pub(super) context: Context,
+    pub(super) meters: Meters,
+    row: Mutex<Row>,
+    /// The offset whose arrival was looked up last, and that arrival.
+    oldest: Mutex<Option<(Offset, u64)>>,
+    headroom: Mutex<Headroom>,
+}
+
+impl Shared {
+    pub(super) fn new(config: Arc<WorkerConfig>, context: Context) -> Self {
+        let cursor = context.store.cursor(&config.name);
+        let cursor = cursor.filter(|cursor| cursor.epoch == context.bus.epoch());
+        let row = Row {
+            cursor: cursor.map_or(context.bus.last(), |cursor| cursor.offset),
+            ..Row::default()
+        };
+        Self {
+            meters: Meters::new(&context.metrics, &config.name),
+            row: Mutex::new(row),
+            oldest: Mutex::default(),
+            headroom: Mutex::default(),
+            config,
+            context,
+        }
+    }
+
+    pub(super) fn row(&self) -> MutexGuard<'_, Row> {
+        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> SinkStatus {
+        let Row {
+            state,
+            cursor,
+            retries,
+            last_error,
+        } = self.row().clone();
+        let lag_events = self.context.bus.last().0.saturating_sub(cursor.0);
+        let oldest = if lag_events == 0 {
+            None
+        } else {
+            self.arrival(cursor.next())
+        };
+        let age_ms = oldest.map_or(0, |arrival| now_ms().saturating_sub(arrival));
+        SinkStatus {
+            name: Arc::clone(&self.config.name),
+            kind: self.config.kind,
+            state,
+            cursor: self.context.bus.cursor(cursor),
+            lag_events,
+            lag_seconds: std::time::Duration::from_millis(age_ms).as_secs_f64(),
+            retries,
+            last_error,
+        }
+    }
+
+    /// When the first record at or after `offset` arrived. From memory if it is there; else one
+    /// record is read from the journal, once for each place where the cursor stands still.
+    fn arrival(&self, offset: Offset) -> Option<u64> {
+        let mut known = self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, arrival)) = known.filter(|(known, _)| *known == offset) {
+            return Some(arrival);
+        }
+        let bus = &self.context.bus;
+        let before = Offset(offset.0.saturating_sub(1));
+        let groups = bus.tail_after(
+            before,
+            Limit {
+                events: 1,
+                bytes: 1,
+            },
+        );
+        let held = groups.as_ref().and_then(|groups| groups.first());
+        let held =
+            held.and_then(|group| group.events.iter().find(|event| event.offset() >= offset));
+        let arrival = match held {
+            Some(event) => event.received_at_ms(),
+            None => bus
+                .log()
+                .read(offset.max(bus.first()), 1)
+                .ok()?
+                .first()?
+                .time_ms(),
+        };
+        *known = Some((offset, arrival));
+        Some(arrival)
+    }
+}
+
+/// A sink from outside. Cloning gives another handle to the same one.
+#[derive(Clone, Debug)]
+pub struct SinkHandle {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    task: Handle,
+}
+
+impl SinkHandle {
+    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command>, task: Handle) -> Self {
+        Self {
+            shared,
+            commands,
+            task,
+        }
+    }
+
+    /// The sink's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.shared.config.name
+    }
+
+    /// What the worker was told.
+    pub fn config(&self) -> &WorkerConfig {
+        &self.shared.config
+    }
+
+    /// How it gets on. May read one record of the journal.
+    pub fn status(&self) -> SinkStatus {
+        self.shared.status()
+    }
+
+    /// Sets the gauges that are only worth computing when somebody looks: `sink_up`, `sink_state`,
+    /// lag and headroom. For each scrape.
+    pub fn scrape(&self) {
+        let status = self.status();
+        let shared = &self.shared;
+        shared.meters.show(&status);
+        let mut headroom = shared
+            .headroom
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let seconds = headroom.measure(
+            shared.context.bus.log(),
+            &status,
+            shared.context.retention_bytes,
+            Instant::now(),
+        );
+        shared.meters.headroom.set(seconds);
+    }
+
+    /// Stops delivering, durably, after what is under way.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub async fn pause(&self) -> Result<(), CommandError> {
+        self.ask(Command::Pause).await
+    }
+
+    /// Delivers again, whatever had stopped it: a pause, a rejection, a destination that was gone.
+    /// A sink that waits for its next try tries now.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub async fn resume(&self) -> Result<(), CommandError> {
+        self.ask(Command::Resume).await
+    }
+
+    /// Goes on from elsewhere: stops delivering, waits for what is under way, makes the new cursor
+    /// durable, then answers with it. A paused sink stays paused.
+    ///
+    /// # Errors
+    /// See [`CommandError`]. A cursor that retention has passed is no error: the answer is the oldest.
+    pub async fn seek(&self, to: From) -> Result<Cursor, CommandError> {
+        self.ask(|reply| Command::Seek(to, reply)).await
+    }
+
+    /// Stops the worker: waits for what is under way, makes the cursor durable, closes the sink.
+    /// Returns when that is done.
+    pub async fn stop(&self) {
+        self.task.stop();
+        self.task.ended().await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(command(reply)).await;
+        sent.ok().ok_or(CommandError::Gone)?;
+        tokio::select! {
+            answer = answer => answer.unwrap_or(Err(CommandError::Gone)),
+            () = self.task.ended() => Err(CommandError::Gone),
+        }
+    }
+}

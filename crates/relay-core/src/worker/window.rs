@@ -1,0 +1,261 @@
+//! What is under way, and how far everything is settled: plain bookkeeping, without time or I/O.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use relay_journal::Offset;
+
+/// A hash of an event's key.
+pub(super) type Key = u64;
+
+/// An event that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tracked {
+    pub(super) offset: Offset,
+    pub(super) key: Key,
+}
+
+/// The bounds of what may be under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) batch_events: usize,
+    pub(super) in_flight_bytes: usize,
+    pub(super) ahead_events: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Known {
+    /// Its outcomes are awaited.
+    Nothing,
+    /// Everything is settled.
+    Settled,
+    /// These are, in the order of the events.
+    Some(Vec<bool>),
+}
+
+#[derive(Clone, Debug)]
+struct Flight {
+    id: u64,
+    upto: Offset,
+    bytes: usize,
+    events: Vec<Tracked>,
+    known: Known,
+}
+
+impl Flight {
+    fn is_settled(&self) -> bool {
+        match &self.known {
+            Known::Nothing => false,
+            Known::Settled => true,
+            Known::Some(settled) => settled.iter().all(|settled| *settled),
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(self.known, Known::Nothing)
+    }
+
+    /// Its events, each with whether it is settled.
+    fn verdicts(&self) -> impl Iterator<Item = (Tracked, bool)> {
+        self.events.iter().enumerate().map(|(index, event)| {
+            let settled = match &self.known {
+                Known::Nothing => false,
+                Known::Settled => true,
+                Known::Some(settled) => settled.get(index).copied().unwrap_or(false),
+            };
+            (*event, settled)
+        })
+    }
+}
+
+/// The window over the journal in which deliveries are under way.
+///
+/// Everything up to the cursor is settled. Behind it lie the flights, in journal order, and, after a
+/// failure, events that are known to be settled and are not to be handed over again.
+#[derive(Debug)]
+pub(super) struct Window {
+    cursor: Offset,
+    flights: VecDeque<Flight>,
+    ahead: BTreeMap<Offset, Key>,
+    next_id: u64,
+    waiting: usize,
+    waiting_bytes: usize,
+    /// After a failure one flight at a time, until one brings a confirmation.
+    probing: bool,
+}
+
+impl Window {
+    /// A window behind a cursor.
+    pub(super) fn new(cursor: Offset) -> Self {
+        Self {
+            cursor,
+            flights: VecDeque::new(),
+            ahead: BTreeMap::new(),
+            next_id: 0,
+            waiting: 0,
+            waiting_bytes: 0,
+            probing: false,
+        }
+    }
+
+    /// Everything up to here is settled.
+    pub(super) fn cursor(&self) -> Offset {
+        self.cursor
+    }
+
+    /// Whether nothing lies between the cursor and what was read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Whether an event is settled already and is not to be handed over again.
+    pub(super) fn has_settled(&self, offset: Offset) -> bool {
+        self.ahead.contains_key(&offset)
+    }
+
+    /// How many events may be read now, by a reader that stands at `position`; `None`: wait.
+    ///
+    /// Behind what is known to be settled ahead, nothing is read that makes that grow: so a single
+    /// event that is never confirmed lets `ahead_events` pass, and no more.
+    pub(super) fn room(&self, position: Offset, bounds: &Bounds) -> Option<usize> {
+        let busy = self.probing || self.waiting_bytes >= bounds.in_flight_bytes;
+        if busy && self.waiting > 0 {
+            return None;
+        }
+        let known = self
+            .ahead
+            .last_key_value()
+            .map_or(0, |(last, _)| last.0.saturating_sub(position.0));
+        let room = match usize::try_from(known) {
+            Ok(0) => {
+                let flying: usize = self.flights.iter().map(|flight| flight.events.len()).sum();
+                bounds
+                    .ahead_events
+                    .saturating_sub(flying + self.ahead.len())
+            }
+            known => known.unwrap_or(usize::MAX),
+        };
+        let room = room.min(bounds.batch_events);
+        (room > 0 || self.is_empty()).then_some(room.max(1))
+    }
+
+    /// A stretch in which nothing is to be delivered.
+    pub(super) fn pass(&mut self, upto: Offset) {
+        match self.flights.back_mut() {
+            Some(last) if last.events.is_empty() => last.upto = upto,
+            Some(_) => self.push(upto, 0, Vec::new(), Known::Settled),
+            None => self.cursor = self.cursor.max(upto),
+        }
+        self.advance();
+    }
+
+    /// A stretch whose events are handed over. Returns its name.
+    pub(super) fn hand_over(&mut self, upto: Offset, bytes: usize, events: Vec<Tracked>) -> u64 {
+        self.push(upto, bytes, events, Known::Nothing);
+        self.waiting += 1;
+        self.waiting_bytes += bytes;
+        self.advance();
+        self.next_id
+    }
+
+    fn push(&mut self, upto: Offset, bytes: usize, events: Vec<Tracked>, known: Known) {
+        self.next_id += 1;
+        self.flights.push_back(Flight {
+            id: self.next_id,
+            upto,
+            bytes,
+            events,
+            known,
+        });
+    }
+
+    /// All events of a flight are settled.
+    pub(super) fn settle_all(&mut self, id: u64) {
+        self.land(id, Known::Settled);
+        self.probing = false;
+    }
+
+    /// Some events of a flight are settled; the others need another delivery.
+    pub(super) fn settle_some(&mut self, id: u64, settled: Vec<bool>) {
+        self.probing &= !settled.contains(&true);
+        self.land(id, Known::Some(settled));
+    }
+
+    /// Nothing is known of a flight's events.
+    pub(super) fn fail(&mut self, id: u64) {
+        self.land(id, Known::Some(Vec::new()));
+    }
+
+    fn land(&mut self, id: u64, known: Known) {
+        let Ok(index) = self.flights.binary_search_by_key(&id, |flight| flight.id) else {
+            return;
+        };
+        let Some(flight) = self
+            .flights
+            .get_mut(index)
+            .filter(|flight| flight.is_waiting())
+        else {
+            return;
+        };
+        flight.known = known;
+        self.waiting -= 1;
+        self.waiting_bytes -= flight.bytes;
+        self.advance();
+    }
+
+    /// Moves the cursor over the longest settled prefix, to just before the oldest unsettled event.
+    fn advance(&mut self) {
+        while let Some(flight) = self.flights.pop_front_if(|flight| flight.is_settled()) {
+            self.cursor = self.cursor.max(flight.upto);
+        }
+        let unsettled = self
+            .flights
+            .front()
+            .and_then(|front| front.verdicts().find(|(_, settled)| !settled));
+        if let Some((event, _)) = unsettled {
+            self.cursor = self.cursor.max(Offset(event.offset.0.saturating_sub(1)));
+        }
+        if self
+            .ahead
+            .first_key_value()
+            .is_some_and(|(first, _)| *first <= self.cursor)
+        {
+            self.ahead = self.ahead.split_off(&self.cursor.next());
+        }
+    }
+
+    /// Forgets the flights after a failure: reading goes on at the cursor. What is settled stays so,
+    /// save what lies behind an unsettled event of the same key.
+    pub(super) fn roll_back(&mut self) {
+        let mut oldest: HashMap<Key, Offset> = HashMap::new();
+        for flight in self.flights.drain(..) {
+            for (event, settled) in flight.verdicts() {
+                if settled {
+                    self.ahead.insert(event.offset, event.key);
+                } else {
+                    oldest.entry(event.key).or_insert(event.offset);
+                }
+            }
+        }
+        let follows =
+            |offset: &Offset, key: &Key| oldest.get(key).is_some_and(|oldest| oldest < offset);
+        self.ahead.retain(|offset, key| !follows(offset, key));
+        (self.waiting, self.waiting_bytes, self.probing) = (0, 0, true);
+    }
+
+    /// Begins anew behind another cursor.
+    pub(super) fn reset(&mut self, cursor: Offset) {
+        *self = Self {
+            next_id: self.next_id,
+            ..Self::new(cursor)
+        };
+    }
+
+    /// How many events are known to be settled ahead of the cursor.
+    #[cfg(test)]
+    pub(super) fn settled_ahead(&self) -> usize {
+        self.ahead.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;
