@@ -59,6 +59,17 @@ pub struct Core {
     pub recovery: Recovery,
     thread: std::thread::JoinHandle<Result<(), CloseError>>,
     store_thread: StoreThread,
+    _dropped: StopOnDrop,
+}
+
+/// A core that is dropped rather than closed stops all the same, without anybody waiting for it.
+#[derive(Debug)]
+struct StopOnDrop(Arc<Queue>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// What was admitted could not be made durable before the end.

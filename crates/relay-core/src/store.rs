@@ -67,17 +67,31 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct StoreThread {
     store: Store,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl StoreThread {
     /// Writes what is left and ends.
-    pub(crate) fn close(self) {
-        self.store.lock().stop = true;
-        self.store.0.changed.notify_all();
-        if self.thread.join().is_err() {
+    pub(crate) fn close(mut self) {
+        self.stop();
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
             tracing::error!("the state's writer has panicked");
         }
+    }
+
+    fn stop(&self) {
+        self.store.lock().stop = true;
+        self.store.0.changed.notify_all();
+    }
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -108,7 +122,13 @@ impl Store {
             .name("store".into())
             .spawn(move || writer.write(&state));
         let thread = thread.map_err(StateError::Io)?;
-        Ok((store.clone(), StoreThread { store, thread }))
+        Ok((
+            store.clone(),
+            StoreThread {
+                store,
+                thread: Some(thread),
+            },
+        ))
     }
 
     /// A value.

@@ -17,7 +17,7 @@ use super::keeper::{Keeper, Parts};
 use super::retention::{Retention, wall_ms};
 use super::stage::{self, Stage};
 use super::thread::{Committer, Rhythm};
-use super::{Board, Core, CoreConfig, Intake, Queue};
+use super::{Board, Core, CoreConfig, Intake, Queue, StopOnDrop};
 use crate::admit::Gate;
 use crate::cursor::Cursor;
 use crate::dead_letters::DeadLetters;
@@ -172,6 +172,7 @@ fn start(
         dir: config.dir.clone(),
         reserve,
     });
+    let stop = StopOnDrop(Arc::clone(&queue));
     let started = Instant::now();
     let intake = Intake {
         queue: Arc::clone(&queue),
@@ -206,6 +207,7 @@ fn start(
         recovery,
         thread,
         store_thread,
+        _dropped: stop,
     })
 }
 

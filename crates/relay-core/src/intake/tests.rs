@@ -1,1 +1,10 @@
-//! Intake end to end, with a real journal.
+//! Intake end to end, with a real journal in a temporary directory.
+
+mod admits;
+mod contents;
+mod disk;
+mod restarts;
+mod rig;
+mod tells;
+
+use rig::{Doc, Rig};

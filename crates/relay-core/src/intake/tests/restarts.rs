@@ -1,0 +1,176 @@
+//! What survives: `kill -9`, a clean stop, another configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::rig::now_ms;
+use super::{Doc, Rig};
+use crate::admit::DisconnectReason;
+use crate::intake::{Core, OpenError};
+use crate::notice::NoticeKind;
+
+#[tokio::test]
+async fn exactly_once_across_a_kill() {
+    let rig = Rig::new(&["a"]);
+    let docs: Vec<_> = (1..=300).map(Doc::event).collect();
+    rig.admit("a", &docs[..200]).await;
+    let conflict = Doc::event(7).body("other");
+    rig.admit("a", &[conflict.clone()]).await;
+    let killed = rig.killed().await;
+    killed.admit("a", &docs[100..]).await;
+    killed.admit("a", &[conflict]).await;
+    assert_eq!(killed.ids().await.len(), 301);
+    assert_eq!(killed.core.bus.epoch(), rig.core.bus.epoch());
+}
+
+#[tokio::test]
+async fn the_memory_of_ids_looks_back_from_the_newest_record() {
+    let rig = Rig::new(&["a"]);
+    let old = now_ms() - 10 * 3_600_000;
+    rig.admit_at("a", old, &[Doc::event(1)]).await;
+    // Nothing happened for ten hours, then the upstream replays: still known.
+    let rig = rig.reopen(|_| {}).await.unwrap();
+    rig.admit_at("a", old, &[Doc::event(1)]).await;
+    assert_eq!(rig.ids().await.len(), 1);
+    rig.admit_at("a", old + 9_000_001, &[Doc::event(2)]).await;
+    rig.admit_at("a", old + 9_000_002, &[Doc::event(1)]).await;
+    assert_eq!(
+        rig.ids().await.len(),
+        3,
+        "beyond the horizon in doubt it is delivered"
+    );
+}
+
+#[tokio::test]
+async fn another_process_and_another_tenant_are_refused() {
+    let rig = Rig::new(&["a"]);
+    assert!(matches!(
+        Core::open(rig.config.clone()),
+        Err(OpenError::Locked { .. })
+    ));
+    let refused = rig.reopen(|config| config.tenant = "other".into()).await;
+    let Err(OpenError::ForeignTenant {
+        found, expected, ..
+    }) = refused.map(|_| ())
+    else {
+        panic!()
+    };
+    assert_eq!((found.as_str(), expected.as_str()), ("acme", "other"));
+}
+
+#[tokio::test]
+async fn ids_used_a_short_while_ago_count_against_the_three() {
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|id| Arc::from(*id))
+            .collect::<Vec<Arc<str>>>()
+    };
+    let rig = Rig::new(&["a", "b"]);
+    rig.connect("a", now_ms()).await;
+    rig.connect("b", now_ms() - 3 * 3_600_000).await;
+    let rig = rig
+        .reopen(|config| config.subs_ids = names(&["c", "d"]))
+        .await
+        .unwrap();
+    let refused = rig
+        .reopen(|config| config.subs_ids = names(&["c", "d", "e"]))
+        .await
+        .map(|_| ());
+    let Err(OpenError::TooManySubscriptions { remembered, .. }) = refused else {
+        panic!()
+    };
+    assert_eq!(
+        remembered,
+        ["a"],
+        "b was used longer ago than the upstream keeps events"
+    );
+}
+
+#[tokio::test]
+async fn a_restart_after_a_quiet_night_announces_no_loss() {
+    let rig = Rig::new(&["a"]);
+    let start = now_ms();
+    rig.connect("a", start - 8 * 3_600_000).await;
+    rig.admit_at("a", start - 8 * 3_600_000, &[Doc::event(1)])
+        .await;
+    // Heartbeats all night, then a stop and a start a minute later.
+    rig.admit_at("a", start - 120_000, &[Doc::heartbeat(2)])
+        .await;
+    rig.disconnect("a", start - 60_000, DisconnectReason::Shutdown)
+        .await;
+    let rig = rig.reopen(|_| {}).await.unwrap();
+    rig.connect("a", start).await;
+    rig.admit_at("a", start, &[Doc::heartbeat(3)]).await;
+    rig.notice(NoticeKind::Recovered).await;
+    let losses = [
+        NoticeKind::PossibleLoss,
+        NoticeKind::CertainLoss,
+        NoticeKind::SequenceGap,
+    ];
+    assert!(rig.notices(&losses).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_hole_across_a_restart_is_unverified() {
+    let rig = Rig::new(&["a"]);
+    rig.connect("a", now_ms()).await;
+    rig.admit("a", &[Doc::event(1)]).await;
+    let rig = rig.reopen(|_| {}).await.unwrap();
+    rig.connect("a", now_ms()).await;
+    rig.admit("a", &[Doc::event(5)]).await;
+    let notice = rig.notice(NoticeKind::SequenceUnverified).await;
+    assert_eq!(notice.missing, Some(3));
+    assert_eq!(
+        rig.config
+            .metrics
+            .sequence_gaps_total
+            .with_label_values(&["a"])
+            .get(),
+        0
+    );
+    assert!(
+        rig.notices(&[NoticeKind::SequenceGap, NoticeKind::PossibleLoss])
+            .await
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn longer_away_than_the_cache_is_a_certain_loss_also_across_a_kill() {
+    let rig = Rig::new(&["a"]);
+    let start = now_ms() - 5 * 3_600_000;
+    rig.connect("a", start).await;
+    rig.admit_at("a", start, &[Doc::event(1)]).await;
+    rig.core.intake.flush().await;
+    // What was heard is handed to the store within about a second.
+    while rig.core.store.get(crate::Table::Facts, "heard/a").is_none() {
+        tokio::time::timeout(Duration::from_millis(50), std::future::pending::<()>())
+            .await
+            .ok();
+    }
+    rig.core.store.flush().await.unwrap();
+    let rig = rig.killed().await;
+    rig.connect("a", start + 3 * 3_600_000).await;
+    let notice = rig.notice(NoticeKind::CertainLoss).await;
+    assert_eq!(notice.from.unwrap().as_millisecond() as u64, start);
+    assert_eq!(
+        notice.until.unwrap().as_millisecond() as u64,
+        start + 3 * 3_600_000
+    );
+}
+
+#[tokio::test]
+async fn gaps_are_listed_again_after_a_restart() {
+    let rig = Rig::new(&["a"]);
+    rig.connect("a", now_ms()).await;
+    rig.disconnect("a", now_ms(), DisconnectReason::Network)
+        .await;
+    rig.notice(NoticeKind::Disconnected).await;
+    let rig = rig.reopen(|_| {}).await.unwrap();
+    let page = rig.core.notices.gaps(None, 10);
+    let kinds: Vec<_> = page.items.iter().map(|notice| notice.kind).collect();
+    assert_eq!(kinds, [NoticeKind::Disconnected]);
+    assert!(page.items[0].id.starts_with("notice:"));
+    assert_eq!(page.next, None);
+}
