@@ -66,6 +66,14 @@ struct Chunk {
     marks: Vec<usize>,
 }
 
+impl Chunk {
+    /// Where its first message begins a document of a known class, if it does.
+    fn known_start(&self) -> Option<usize> {
+        let mark = self.marks.first().copied()?;
+        begins_known(&self.bytes, mark).then_some(mark)
+    }
+}
+
 #[derive(Debug)]
 enum Mode {
     /// Between documents.
@@ -327,16 +335,7 @@ impl Framer {
             return Some(self.give_up(partial, Some(chunk), end, MalformedReason::Truncated));
         }
         if end > self.max_document {
-            let missing = self.max_document.saturating_sub(held);
-            partial
-                .held
-                .extend_from_slice(chunk.bytes.get(..missing).unwrap_or_default());
-            self.mode = Mode::Oversize(Oversize {
-                kept: partial.held.into(),
-                size: end as u64,
-                scanner: Some(partial.scanner),
-            });
-            return None;
+            return self.outgrown(partial, chunk);
         }
         let room = MAX_MARKS.saturating_sub(partial.marks.len());
         partial
@@ -345,6 +344,29 @@ impl Framer {
         partial.held.extend_from_slice(&chunk.bytes);
         self.mode = Mode::Partial(partial);
         None
+    }
+
+    /// The document becomes too large with this chunk, which does not end it.
+    fn outgrown(&mut self, mut partial: Partial, mut chunk: Chunk) -> Option<Framed> {
+        let held = partial.held.len();
+        let known = chunk.known_start();
+        let lost = known.unwrap_or(chunk.bytes.len());
+        let room = self.max_document.saturating_sub(held).min(lost);
+        partial
+            .held
+            .extend_from_slice(chunk.bytes.get(..room).unwrap_or_default());
+        let oversize = Oversize {
+            kept: partial.held.into(),
+            size: (held + lost) as u64,
+            scanner: Some(partial.scanner),
+        };
+        let Some(known) = known else {
+            self.mode = Mode::Oversize(oversize);
+            return None;
+        };
+        chunk.at = known;
+        self.queue.push_front(chunk);
+        Some(Framed::Malformed(oversize.malformed()))
     }
 
     /// The document ends with `end` bytes of the chunk: it becomes a chunk of its own, to be read as a whole.
@@ -450,11 +472,7 @@ impl Framer {
 
     /// Skips the rest of a document that is too large.
     fn oversize(&mut self, mut oversize: Oversize, mut chunk: Chunk) -> Option<Framed> {
-        let known = chunk
-            .marks
-            .first()
-            .copied()
-            .filter(|&mark| begins_known(&chunk.bytes, mark));
+        let known = chunk.known_start();
         let scan = match &mut oversize.scanner {
             _ if known.is_some() => Scan::Invalid(0),
             Some(scanner) => scanner.feed(&chunk.bytes),
@@ -503,22 +521,20 @@ impl Framer {
 }
 
 impl Partial {
-    /// Where in the chunk the rival is to be fed from. A message that begins another document becomes the rival.
+    /// Where in the chunk the rival is to be fed from. A message that begins a document of a known class becomes
+    /// the rival, also in place of one that is not finished: that was cut short as well.
     fn enter_rival(&mut self, chunk: &Chunk) -> usize {
-        if self.rival.is_some() {
-            return 0;
-        }
-        let Some(&mark) = chunk.marks.first() else {
-            return 0;
-        };
         let possible = match &self.scanner {
             Scanner::Xml(_) => true,
             Scanner::Json(scanner) => scanner.awaits_member_value(),
         };
-        if possible && begins_known(&chunk.bytes, mark) {
-            self.rival = Some(Scanner::of(chunk.bytes.get(mark)));
+        match chunk.known_start() {
+            Some(mark) if possible => {
+                self.rival = Some(Scanner::of(chunk.bytes.get(mark)));
+                mark
+            }
+            _ => 0,
         }
-        mark
     }
 
     /// Feeds the rival, and says whether it has come to its end.

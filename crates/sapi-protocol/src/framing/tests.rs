@@ -449,6 +449,30 @@ fn a_document_too_large_that_never_ends_gives_way_to_the_next() {
 }
 
 #[test]
+fn a_cut_short_rival_gives_way_to_the_next() {
+    let out = frame([
+        "<Interaction><a>te",
+        "<ClientCheck><a",
+        "<?x",
+        "<ClientCheck/>",
+        "{\"A\":1}",
+    ]);
+    assert_eq!(goods(&out), ["<ClientCheck/>", "{\"A\":1}"]);
+}
+
+#[test]
+fn the_message_that_makes_a_document_too_large_may_begin_the_next() {
+    let beginning = format!("[{}", "1,".repeat(40));
+    let next = format!("{{\"ClientCheck\":\"{}\"}}", "x".repeat(40));
+    let (lost, found) = too_large(100, &[&beginning, &next, &next]);
+    assert_eq!(found, [next.as_str(), &next]);
+    assert_eq!(
+        (lost[0].bytes.as_ref(), lost[0].size, lost.len()),
+        (beginning.as_bytes(), 81, 1)
+    );
+}
+
+#[test]
 fn what_is_left_at_the_end_is_told() {
     let (lost, _) = too_large(100, &["{\"A\":"]);
     assert_eq!(
