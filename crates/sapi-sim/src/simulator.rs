@@ -193,16 +193,20 @@ impl Simulator {
         self.hub.faults.fired(name)
     }
 
-    /// Waits until `condition` holds; looked at after every change. Cancel safe.
+    /// Waits until `condition` holds; looked at after every change and
+    /// every firing of a fault. Cancel safe.
     pub async fn wait_until(&self, mut condition: impl FnMut(&Self) -> bool) {
-        let mut changes = self.hub.watch();
+        let (mut changes, mut firings) = (self.hub.watch(), self.hub.faults.watch());
         loop {
             changes.mark_unchanged();
+            firings.mark_unchanged();
             if condition(self) {
                 return;
             }
-            if changes.changed().await.is_err() {
-                return;
+            // Neither sender goes away before the simulator does.
+            tokio::select! {
+                _ = changes.changed() => {}
+                _ = firings.changed() => {}
             }
         }
     }

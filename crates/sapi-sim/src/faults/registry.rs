@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::{
     BadFault, Fault, FaultSpec,
@@ -44,6 +45,8 @@ pub(crate) struct Faults {
     /// Some fault is on: spares the usual case the lock.
     any: AtomicBool,
     switches: Mutex<Switches>,
+    /// Moves each time one fires, for tests that wait for it.
+    firings: watch::Sender<u64>,
 }
 
 impl Faults {
@@ -93,7 +96,14 @@ impl Faults {
         };
         *switches.fired.entry(fault.name).or_default() += 1;
         self.any.store(!switches.on.is_empty(), Ordering::Release);
+        drop(switches);
+        self.firings.send_modify(|firings| *firings += 1);
         Some(arg)
+    }
+
+    /// Sees every firing from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.firings.subscribe()
     }
 
     /// Like [`Faults::fire`], if the fault's turn has come: each `arg`-th of a count.

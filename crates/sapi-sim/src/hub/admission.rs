@@ -85,7 +85,9 @@ impl Hub {
     /// Notes an attempt to connect; the number names it from now on.
     pub(crate) fn connection(&self, peer: String, path: String) -> u64 {
         let at = self.wall_clock();
-        self.lock().connections.open(at, peer, path)
+        let id = self.lock().connections.open(at, peer, path);
+        self.changed();
+        id
     }
 
     /// Notes what an attempt was answered.

@@ -70,3 +70,31 @@ pub(crate) fn pong(payload: &[u8], out: &mut Vec<u8>) {
     header(OpCode::Control(Control::Pong), true, payload.len(), out);
     out.extend_from_slice(payload);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Form, close, message};
+
+    #[test]
+    fn a_message_in_fragments_ends_with_a_final_frame() {
+        let mut out = Vec::new();
+        message(Form::Text, b"abcde", 3, &mut out);
+        assert_eq!(out, b"\x01\x02ab\x00\x02cd\x80\x01e");
+    }
+
+    #[test]
+    fn a_message_never_has_more_frames_than_bytes() {
+        for (payload, expected) in [(&b""[..], &b"\x82\x00"[..]), (b"a", b"\x82\x01a")] {
+            let mut out = Vec::new();
+            message(Form::Binary, payload, 9, &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn a_close_carries_code_and_reason() {
+        let mut out = Vec::new();
+        close(1008, "why", &mut out);
+        assert_eq!(out, b"\x88\x05\x03\xf0why");
+    }
+}

@@ -391,7 +391,10 @@ impl Session {
                 Duration::from_secs(arg.number())
             });
         let from = if faults.on(&knob::CUT_FROM_FIRST_EVENT) {
-            self.first_event.unwrap_or_else(Instant::now)
+            match self.first_event {
+                Some(first) => first,
+                None => return Instant::now() + NEVER,
+            }
         } else {
             self.started
         };

@@ -71,6 +71,12 @@ impl Ask {
         ask
     }
 
+    pub(crate) fn path(mut self, from: &str, to: &str) -> Self {
+        assert!(self.path.contains(from), "{} has no {from}", self.path);
+        self.path = self.path.replace(from, to);
+        self
+    }
+
     /// Connects, or says with which status it was refused; `None` is no HTTP answer at all.
     pub(crate) async fn go(&self, sim: &Simulator) -> Result<Client, Option<StatusCode>> {
         let mut request = format!("{}{}", sim.ws_url(), self.path)
@@ -81,7 +87,7 @@ impl Ask {
                 .headers_mut()
                 .insert("authorization", authorization.parse().unwrap());
         }
-        match within(connect_async(request)).await {
+        match within(Box::pin(connect_async(request))).await {
             Ok((socket, _)) => Ok(Client {
                 socket,
                 framer: Framer::new(64 << 20),
