@@ -8,7 +8,8 @@ use bytes::Bytes;
 pub struct Malformed {
     /// Why.
     pub reason: MalformedReason,
-    /// The bytes, at most `max_document` of them from the first on.
+    /// The bytes, at most `max_document` of them from the first on. They may be a slice of the message they came
+    /// in and keep it in memory: who keeps them copies them.
     pub bytes: Bytes,
     /// How many there were.
     pub size: u64,

@@ -102,7 +102,7 @@ pub(super) fn begins_known(bytes: &[u8], at: usize) -> bool {
 }
 
 /// Reading some bytes again is what resuming costs. The allowance keeps all work linear in the bytes that
-/// came: at most nine times as much, and a mebibyte.
+/// came: at most five times as much, and a mebibyte.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
     came: u64,
@@ -111,7 +111,7 @@ pub(super) struct Allowance {
 
 impl Allowance {
     const FREE: u64 = 1 << 20;
-    const FACTOR: u64 = 8;
+    const FACTOR: u64 = 4;
 
     pub(super) fn came(&mut self, bytes: usize) {
         self.came = self.came.saturating_add(bytes as u64);
@@ -169,7 +169,7 @@ mod tests {
         assert!(allowance.take(1 << 20));
         assert!(!allowance.take(1));
         allowance.came(1);
-        assert!(allowance.take(8));
+        assert!(allowance.take(4));
         assert!(!allowance.take(1));
     }
 }

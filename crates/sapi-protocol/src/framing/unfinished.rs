@@ -45,7 +45,9 @@ impl Framer {
         while let Some(line) = next_line(bytes, after) {
             if begins_known(bytes, line) {
                 let rest = bytes.get(line..).unwrap_or_default();
-                return self.allowance.take(rest.len()) && document::read(rest).is_ok();
+                let read = document::read(rest);
+                let cost = read.map_or(rest.len(), |parsed| parsed.end);
+                return self.allowance.take(cost) && read.is_ok();
             }
             after = line;
         }
