@@ -1,1 +1,164 @@
-//! Tests of continuity.
+//! Connections over time, and what is held of the times between them.
+
+use super::*;
+
+const HOUR: u64 = 3_600_000;
+
+fn at(seconds: u64) -> Instant {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *START.get_or_init(Instant::now) + Duration::from_secs(seconds)
+}
+
+fn fresh(heard_ms: Option<u64>) -> Continuity {
+    Continuity::new("a".into(), Duration::from_hours(2), heard_ms, heard_ms)
+}
+
+/// One that has been streaming since hour 10.
+fn streaming() -> Continuity {
+    let mut continuity = fresh(None);
+    assert!(continuity.connected(10 * HOUR).afresh);
+    continuity.document(10 * HOUR, true, Some(Observed::First), at(0));
+    continuity
+}
+
+fn kinds(notices: &[NoticeDraft]) -> Vec<NoticeKind> {
+    notices.iter().map(|notice| notice.kind).collect()
+}
+
+#[test]
+fn a_rotation_with_contiguous_numbers_is_recovered_after_the_grace() {
+    let mut continuity = streaming();
+    let cut = continuity.disconnected(11 * HOUR, DisconnectReason::Rotation, "", 0);
+    assert_eq!(kinds(&cut), [NoticeKind::Disconnected]);
+    assert_eq!(
+        (cut[0].from, cut[0].until),
+        (Some(10 * HOUR), Some(11 * HOUR))
+    );
+    let opened = continuity.connected(11 * HOUR + 1);
+    assert_eq!(
+        (kinds(&opened.notices), opened.afresh),
+        (vec![NoticeKind::Connected], false)
+    );
+    assert_eq!(continuity.due(), None, "nothing has been heard");
+    continuity.document(11 * HOUR + 2, true, Some(Observed::Next), at(10));
+    assert_eq!(continuity.settle(at(14), 0), None);
+    let verdict = continuity.settle(at(15), 0).unwrap();
+    assert_eq!(
+        (verdict.kind, verdict.verdict),
+        (NoticeKind::Recovered, Some(Verdict::Recovered))
+    );
+    assert_eq!(
+        (verdict.from, verdict.until),
+        (Some(10 * HOUR), Some(11 * HOUR + 2))
+    );
+    assert_eq!(continuity.settle(at(100), 0), None, "once");
+}
+
+#[test]
+fn without_evidence_a_loss_is_possible() {
+    for observed in [None, Some(Observed::First), Some(Observed::Restarted)] {
+        let mut continuity = streaming();
+        continuity.disconnected(11 * HOUR, DisconnectReason::Network, "reset", 0);
+        continuity.connected(11 * HOUR + 1);
+        continuity.document(11 * HOUR + 2, true, observed, at(0));
+        let verdict = continuity.settle(at(5), 0).unwrap();
+        assert_eq!(verdict.kind, NoticeKind::PossibleLoss, "{observed:?}");
+    }
+}
+
+#[test]
+fn while_only_repetitions_come_the_verdict_waits() {
+    let mut continuity = streaming();
+    continuity.disconnected(11 * HOUR, DisconnectReason::Network, "", 0);
+    continuity.connected(11 * HOUR + 1);
+    continuity.document(11 * HOUR + 2, true, Some(Observed::Old), at(0));
+    assert_eq!(continuity.settle(at(20), 0), None);
+    continuity.document(11 * HOUR + 3, true, Some(Observed::Next), at(20));
+    assert_eq!(
+        continuity.settle(at(20), 0).unwrap().kind,
+        NoticeKind::Recovered
+    );
+}
+
+#[test]
+fn certain_loss_is_measured_from_the_last_document_a_heartbeat_included() {
+    let mut continuity = streaming();
+    continuity.document(13 * HOUR, false, Some(Observed::Next), at(0));
+    continuity.disconnected(13 * HOUR, DisconnectReason::Silence, "", 0);
+    assert_eq!(
+        kinds(&continuity.connected(15 * HOUR).notices),
+        [NoticeKind::Connected]
+    );
+    let mut continuity = streaming();
+    continuity.document(13 * HOUR, false, Some(Observed::Next), at(0));
+    continuity.disconnected(14 * HOUR, DisconnectReason::Silence, "", 0);
+    let opened = continuity.connected(15 * HOUR + 1);
+    assert_eq!(
+        kinds(&opened.notices),
+        [NoticeKind::Connected, NoticeKind::CertainLoss]
+    );
+    assert!(opened.afresh);
+    assert_eq!(
+        (opened.notices[1].from, opened.notices[1].until),
+        (Some(13 * HOUR), Some(15 * HOUR + 1))
+    );
+}
+
+#[test]
+fn connections_that_bring_nothing_do_not_shorten_the_time_away() {
+    let mut continuity = streaming();
+    for minutes in (0..180).step_by(10) {
+        let at_ms = 10 * HOUR + minutes * 60_000;
+        continuity.disconnected(at_ms, DisconnectReason::Network, "", 0);
+        if minutes < 170 {
+            assert_eq!(
+                kinds(&continuity.connected(at_ms + 1).notices).len(),
+                if minutes <= 110 { 1 } else { 2 }
+            );
+        }
+    }
+}
+
+#[test]
+fn a_cut_during_the_replay_gives_the_verdict_at_once() {
+    let mut continuity = streaming();
+    continuity.disconnected(11 * HOUR, DisconnectReason::Network, "", 0);
+    continuity.connected(11 * HOUR + 1);
+    continuity.document(11 * HOUR + 2, true, Some(Observed::Hole), at(0));
+    let notices = continuity.disconnected(11 * HOUR + 3, DisconnectReason::Network, "", 7);
+    assert_eq!(
+        kinds(&notices),
+        [NoticeKind::PossibleLoss, NoticeKind::Disconnected]
+    );
+    assert_eq!(notices[0].missing, Some(7));
+}
+
+#[test]
+fn across_a_restart_a_hole_is_unverified_and_contiguity_is_recovery() {
+    for (observed, missing, kind) in [
+        (Observed::Next, 0, NoticeKind::Recovered),
+        (Observed::Hole, 3, NoticeKind::SequenceUnverified),
+        (Observed::First, 0, NoticeKind::SequenceUnverified),
+    ] {
+        let mut continuity = fresh(Some(10 * HOUR));
+        assert_eq!(
+            kinds(&continuity.connected(11 * HOUR).notices),
+            [NoticeKind::Connected]
+        );
+        continuity.document(11 * HOUR, true, Some(observed), at(0));
+        let verdict = continuity.settle(at(5), missing).unwrap();
+        assert_eq!(verdict.kind, kind);
+        assert!(!verdict.text.is_empty());
+    }
+}
+
+#[test]
+fn a_failed_attempt_is_no_disconnect() {
+    let mut continuity = streaming();
+    continuity.disconnected(11 * HOUR, DisconnectReason::Network, "", 0);
+    assert!(
+        continuity
+            .disconnected(11 * HOUR + 1, DisconnectReason::Auth, "", 0)
+            .is_empty()
+    );
+}

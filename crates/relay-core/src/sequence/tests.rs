@@ -1,1 +1,154 @@
-//! Tests of the numbering.
+//! The numbering, told numbers in every order.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(seconds: u64) -> Instant {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *START.get_or_init(Instant::now) + Duration::from_secs(seconds)
+}
+
+fn open(turns: Vec<Turn>) -> Vec<(u64, u64)> {
+    let open = |turn| match turn {
+        Turn::Open(hole) => Some((hole.first, hole.last)),
+        Turn::Filled(_) => None,
+    };
+    turns.into_iter().filter_map(open).collect()
+}
+
+#[test]
+fn a_hole_is_reported_once_and_only_when_it_stays_open() {
+    let mut ledger = Ledger::begin(1, 100);
+    assert_eq!(ledger.observe(2, Some(101), at(0)), Observed::Next);
+    assert_eq!(ledger.observe(5, Some(104), at(0)), Observed::Hole);
+    assert_eq!(ledger.due(), Some(at(0) + GRACE));
+    assert!(ledger.settle(at(4)).is_empty());
+    assert_eq!(ledger.observe(3, Some(102), at(4)), Observed::Filled);
+    assert_eq!(open(ledger.settle(at(5))), [(4, 4)]);
+    assert!(ledger.settle(at(60)).is_empty());
+    assert_eq!(ledger.observe(4, Some(103), at(61)), Observed::Filled);
+    assert!(matches!(
+        ledger.settle(at(61)).as_slice(),
+        [Turn::Filled(_)]
+    ));
+    assert_eq!(ledger.due(), None);
+}
+
+#[test]
+fn repetitions_and_replays_are_old() {
+    let mut ledger = Ledger::begin(1, 101);
+    for n in 2..50 {
+        ledger.observe(n, Some(100 + n), at(0));
+    }
+    for n in (1..50).rev() {
+        assert_eq!(ledger.observe(n, Some(100 + n), at(1)), Observed::Old);
+    }
+    assert_eq!(ledger.observe(50, Some(150), at(1)), Observed::Next);
+    assert!(ledger.settle(at(100)).is_empty());
+}
+
+#[test]
+fn one_odd_number_is_no_new_beginning() {
+    let mut ledger = Ledger::begin(100, 1000);
+    assert_eq!(ledger.observe(7, Some(1001), at(0)), Observed::Old);
+    assert_eq!(ledger.observe(101, Some(1002), at(0)), Observed::Next);
+    assert_eq!(ledger.observe(8, Some(1003), at(0)), Observed::Old);
+    assert_eq!(ledger.observe(102, Some(1004), at(0)), Observed::Next);
+    assert!(ledger.settle(at(100)).is_empty());
+}
+
+#[test]
+fn stragglers_from_before_a_new_beginning_make_no_hole() {
+    let mut ledger = Ledger::begin(100, 1000);
+    assert_eq!(ledger.observe(1, Some(2000), at(0)), Observed::Old);
+    assert_eq!(ledger.observe(2, Some(2001), at(0)), Observed::Restarted);
+    assert_eq!(ledger.observe(102, Some(1002), at(0)), Observed::Old);
+    assert_eq!(ledger.observe(3, Some(2002), at(0)), Observed::Next);
+    assert!(ledger.settle(at(100)).is_empty());
+}
+
+#[test]
+fn a_leap_is_a_new_beginning_and_the_largest_number_no_trouble() {
+    let mut ledger = Ledger::begin(1, 1);
+    assert_eq!(
+        ledger.observe(5_000_000, Some(2), at(0)),
+        Observed::Restarted
+    );
+    assert_eq!(
+        ledger.observe(u64::MAX, Some(3), at(0)),
+        Observed::Restarted
+    );
+    ledger.observe(u64::MAX, Some(4), at(0));
+    ledger.observe(0, Some(5), at(0));
+    assert!(ledger.settle(at(100)).is_empty());
+}
+
+#[test]
+fn what_was_restored_is_unverified_until_it_goes_on() {
+    let mut ledger = Ledger::restore(10, 1000);
+    assert_eq!(ledger.observe(15, Some(1001), at(0)), Observed::Hole);
+    assert_eq!(ledger.observe(20, Some(1002), at(0)), Observed::Hole);
+    let turns = ledger.settle(at(10));
+    let unverified: Vec<_> = turns
+        .iter()
+        .map(|turn| match turn {
+            Turn::Open(hole) | Turn::Filled(hole) => (hole.first, hole.last, hole.unverified),
+        })
+        .collect();
+    assert_eq!(unverified, [(10, 14, true), (16, 19, false)]);
+}
+
+#[test]
+fn holes_are_bounded() {
+    let mut ledger = Ledger::begin(0, 0);
+    for n in 1..1000 {
+        ledger.observe(2 * n, None, at(0));
+    }
+    assert!(ledger.holes.len() <= HOLES);
+    let reported = open(ledger.settle(at(10)));
+    assert_eq!(reported.len(), 999, "none is forgotten");
+}
+
+proptest! {
+    /// Numbers in any order within the grace: what is reported is exactly what never came.
+    #[test]
+    fn what_never_came_is_reported(
+        present in prop::collection::vec(any::<bool>(), 2..200),
+        swaps in prop::collection::vec((0..200usize, 0..20usize), 0..50),
+    ) {
+        let last = present.len();
+        // The first and the last number come, so that every hole has two ends.
+        let mut order: Vec<u64> = (0..=last as u64)
+            .filter(|n| *n == 0 || *n == last as u64 || present[*n as usize])
+            .collect();
+        let tail = &mut order[1..];
+        for (place, distance) in swaps {
+            if place + distance < tail.len() {
+                tail.swap(place, place + distance);
+            }
+        }
+        let mut ledger = Ledger::begin(0, 1000);
+        for n in &order[1..] {
+            ledger.observe(*n, Some(1000 + n), at(0));
+        }
+        let reported = open(ledger.settle(at(10)));
+        let mut missing: Vec<u64> = reported.iter().flat_map(|(first, last)| *first..=*last).collect();
+        missing.sort_unstable();
+        let never: Vec<u64> = (0..=last as u64).filter(|n| !order.contains(n)).collect();
+        prop_assert_eq!(missing, never);
+    }
+
+    /// Whatever comes, nothing panics and everything stays bounded.
+    #[test]
+    fn anything_may_come(numbers in prop::collection::vec((any::<u64>(), any::<Option<u64>>(), 0..20u64), 0..300)) {
+        let mut ledger = Ledger::begin(0, 0);
+        let mut now = 0;
+        for (n, timestamp, later) in numbers {
+            now += later;
+            ledger.observe(n, timestamp, at(now));
+            ledger.settle(at(now));
+            prop_assert!(ledger.holes.len() <= HOLES);
+        }
+    }
+}
