@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use relay_core::status::BackOffCause;
-use rustls::ClientConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls_platform_verifier::Verifier;
+use rustls::pki_types::ServerName;
 use sapi_protocol::{Origin, PathStyle, basic_header};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,9 +14,10 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::UpstreamConfig;
 use crate::failure::Failure;
 use crate::handshake::{tunnel, upgrade};
-use crate::{TlsFiles, UpstreamConfig};
+use crate::tls::tls_config;
 
 /// From the first DNS question to the answered upgrade.
 const ATTEMPT: Duration = Duration::from_secs(30);
@@ -103,9 +101,12 @@ async fn reach(config: &UpstreamConfig) -> Result<Box<dyn Wire>, Failure> {
     let name = ServerName::try_from(bare(origin).to_owned());
     let name = name.map_err(|error| Failure::Refused(format!("upstream host: {error}")))?;
     let files = config.tls.clone();
-    let tls = tokio::task::spawn_blocking(move || tls(&files)).await;
-    let tls = tls.map_err(|error| Failure::Network(format!("TLS set-up: {error}")))??;
-    let secured = TlsConnector::from(tls).connect(name, stream).await;
+    let tls = tokio::task::spawn_blocking(move || tls_config(&files)).await;
+    let tls = tls.map_err(|error| Failure::Network(format!("TLS set-up: {error}")))?;
+    let tls = tls.map_err(|error| Failure::Refused(format!("upstream.{}", chain(&error))))?;
+    let secured = TlsConnector::from(Arc::new(tls))
+        .connect(name, stream)
+        .await;
     let secured = secured.map_err(|error| Failure::Network(format!("TLS: {error}")))?;
     Ok(Box::new(secured))
 }
@@ -148,41 +149,9 @@ async fn connect_to(address: SocketAddr, receive_buffer: usize) -> std::io::Resu
     Ok(stream)
 }
 
-/// The platform's roots and the own ones, read now. Blocks on files.
-fn tls(files: &TlsFiles) -> Result<Arc<ClientConfig>, Failure> {
-    let refused = |what: &str, error: &dyn std::fmt::Display| {
-        Failure::Refused(format!("upstream.tls.{what}: {error}"))
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut own = vec![];
-    if let Some(path) = &files.ca_file {
-        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-        own = read.map_err(|error| refused("ca_file", &error))?;
-        if own.is_empty() {
-            return Err(refused("ca_file", &"no certificate in it"));
-        }
-    }
-    let verifier = Verifier::new_with_extra_roots(own, Arc::clone(&provider));
-    let verifier = verifier.map_err(|error| refused("ca_file", &error))?;
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| refused("ca_file", &error))?;
-    let builder = builder
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = match (&files.cert_file, &files.key_file) {
-        (None, None) => builder.with_no_client_auth(),
-        (Some(chain), Some(key)) => {
-            let read = CertificateDer::pem_file_iter(chain).and_then(Iterator::collect);
-            let chain = read.map_err(|error| refused("cert_file", &error))?;
-            let key = PrivateKeyDer::from_pem_file(key);
-            let key = key.map_err(|error| refused("key_file", &error))?;
-            let identity = builder.with_client_auth_cert(chain, key);
-            identity.map_err(|error| refused("cert_file", &error))?
-        }
-        (Some(_), None) => return Err(refused("key_file", &"missing beside cert_file")),
-        (None, Some(_)) => return Err(refused("cert_file", &"missing beside key_file")),
-    };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// An error and its source, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    error
+        .source()
+        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }

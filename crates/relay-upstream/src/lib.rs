@@ -22,9 +22,11 @@ mod run;
 mod secret;
 mod session;
 mod subscription;
+mod tls;
 
 pub use config::{Backoffs, Bounds, PathChoice, Proxy, ProxyError, TlsFiles, UpstreamConfig};
 pub use dial::{ProbeError, probe};
 pub use path::PathMemory;
 pub use run::{Context, direct, run};
 pub use secret::{Secret, SecretError};
+pub use tls::{TlsError, tls_config};

@@ -121,6 +121,10 @@ impl Meters {
         self.connects.inc();
     }
 
+    pub(crate) fn has_connected(&self) -> bool {
+        self.connects.get() > 0
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.connected.get() == 1
     }

@@ -87,16 +87,19 @@ pub async fn direct<A: Admit>(
     config: Arc<UpstreamConfig>,
     subs_id: Arc<str>,
     admit: A,
-    metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(), Stopped> {
+    // It fails for names that clash, and these are constant.
+    let Ok(metrics) = Metrics::new() else {
+        return Err(Stopped);
+    };
     let mut config = (*config).clone();
     config.subs_ids = vec![subs_id];
     let (_keeps_open, gate) = watch::channel(Gate::Open);
     let context = Context {
         gate,
         boards: vec![],
-        metrics,
+        metrics: Arc::new(metrics),
         path_memory: PathMemory::none(),
         stop,
     };
@@ -197,3 +200,6 @@ impl<A: Admit> Crew<A> {
         Ok((!self.stop.is_cancelled()).then_some(subscription))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,10 +96,11 @@ impl<A: Admit> Subscription<A> {
         self.link = Some(Link::new(opened, &self.config));
         let (now, at_ms) = (self.signals.now(), unix_ms());
         self.opened_at = now;
+        let again = self.meters.has_connected();
         self.meters.connected();
         let length_ms = u64::try_from(self.config.session_length.as_millis()).unwrap_or(u64::MAX);
         self.board.update(|row| {
-            row.reconnects += u64::from(row.connected_at_ms.is_some() || row.last_error.is_some());
+            row.reconnects += u64::from(again);
             row.connected_at_ms = Some(at_ms);
             row.expected_cut_at_ms = Some(at_ms.saturating_add(length_ms));
         });
