@@ -61,7 +61,7 @@ fn check(dir: &Path, all: &[Plain]) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(120))]
 
     #[test]
     fn a_flipped_bit_costs_its_own_record_at_the_most(

@@ -170,8 +170,10 @@ fn everything_trimmed_leaves_the_numbering_as_it_was() {
         (log.first(), log.next(), log.last()),
         (Offset(10), Offset(10), Offset(9))
     );
-    let more = commit(&mut writer, 1, 0);
-    assert_eq!(more[0].0, Offset(10));
+    let mut group = writer.begin();
+    group.push(1, 7, b"", b"a clock that was set back");
+    let more = writer.commit(group).unwrap().records;
+    assert_eq!((more[0].offset(), more[0].time_ms()), (Offset(10), 90));
     assert!(matches!(
         log.read(Offset(3), 1),
         Err(ReadError::Trimmed { first: Offset(10) })
