@@ -1,0 +1,313 @@
+//! The websocket sink: clients that connect to the relay, over WebSocket, SSE, NDJSON and SAPI.
+//!
+//! ```text
+//! accept ─▶ http (auth, query, origin) ─┬─▶ stream ┐
+//!                                       ├─▶ sapi   ┴─▶ session ─▶ socket ─▶ wire
+//!                                       ├─▶ sse                             (frames made once,
+//!                                       └─▶ history                          written to all)
+//! ```
+//! Every client has a reader of the bus and nothing else: no queue. A client that does not read
+//! costs the frame under way, and reads on where it was when it comes back to it. It knows the bus
+//! and the store, not the journal.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use relay_core::sink::Listener;
+use relay_core::store::Store;
+use relay_core::{Bus, Metrics};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::select;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+mod auth;
+mod clients;
+mod config;
+mod cookies;
+mod frame;
+mod history;
+mod http;
+mod hub;
+mod notice;
+mod query;
+mod sapi;
+mod session;
+mod socket;
+mod sse;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use clients::{Clients, ClientsError};
+pub use config::{Client, Config, Sapi};
+
+use crate::tls::{Acceptor, TlsError};
+use http::Connection;
+use hub::Hub;
+use session::Session;
+use wire::Wire;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// Connections beyond `max_clients` that may be open: to be told so, or for plain answers.
+const SPARE: usize = 1024;
+/// How long a TLS handshake, and how long the head of a request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The least that hyper wants for its buffer: it bounds the head of a request.
+const HEAD: usize = 16 * 1024;
+const HEADERS: usize = 64;
+/// Waited after an accept that failed for want of something: descriptors, memory.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What the sink takes from the relay besides the bus.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where subsIds are kept.
+    pub store: Store,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why the sink can't listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address can't be had.
+    #[error("listening on {addr}")]
+    Address {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// TLS can't be set up.
+    #[error("setting up TLS")]
+    Tls(#[from] TlsError),
+    /// The list of clients is wrong.
+    #[error("reading the clients")]
+    Clients(#[from] ClientsError),
+}
+
+/// A websocket sink that is bound and waits to be served.
+#[derive(Debug)]
+pub struct Websocket {
+    listener: TcpListener,
+    addr: SocketAddr,
+    tls: Option<Acceptor>,
+    config: Config,
+    clients: Clients,
+    context: Context,
+    root: CancellationToken,
+}
+
+impl Websocket {
+    /// Binds the address and reads tokens and certificates.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    #[expect(
+        clippy::unused_async,
+        reason = "it needs the runtime that it is called in"
+    )]
+    pub async fn bind(config: Config, context: Context) -> Result<Self, BindError> {
+        let failed = |source| BindError::Address {
+            addr: config.listen,
+            source,
+        };
+        let listener = listen(config.listen).map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        let tls = config.tls.clone().map(Acceptor::new).transpose()?;
+        let root = CancellationToken::new();
+        let clients = Clients::new(config.clone(), root.clone())?;
+        Ok(Self {
+            listener,
+            addr,
+            tls,
+            config,
+            clients,
+            context,
+            root,
+        })
+    }
+
+    /// The address, with the port that the system chose where 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A handle to its clients: to replace the list on a reload, and to count them.
+    pub fn clients(&self) -> Clients {
+        self.clients.clone()
+    }
+
+    /// A handle to its TLS: to read the certificate anew on a reload.
+    pub fn tls(&self) -> Option<Acceptor> {
+        self.tls.clone()
+    }
+}
+
+impl Listener for Websocket {
+    async fn serve(self, bus: Bus, stop: CancellationToken) -> io::Result<()> {
+        let Self {
+            listener,
+            addr,
+            tls,
+            config,
+            clients,
+            context,
+            root,
+        } = self;
+        let most = config.max_clients.saturating_add(SPARE);
+        let hub = Hub::new(
+            config,
+            bus,
+            clients,
+            root.clone(),
+            (context.store, &context.metrics),
+        );
+        let door = Door {
+            hub,
+            tls,
+            port: addr.port(),
+        };
+        let mut connections = JoinSet::new();
+        loop {
+            select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(_ended) = connections.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, _peer)) if connections.len() < most => {
+                        connections.spawn(door.clone().serve(tcp));
+                    }
+                    // Dropped: there would be no end to telling them.
+                    Ok(_one_too_many) => {}
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "no connection can be accepted");
+                        sleep(ACCEPT_AGAIN).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        root.cancel();
+        while connections.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// Errors of `accept` that concern a connection which is already gone.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+/// What every connection comes through.
+#[derive(Clone, Debug)]
+struct Door {
+    hub: Arc<Hub>,
+    tls: Option<Acceptor>,
+    port: u16,
+}
+
+impl Door {
+    /// Serves one connection to its end.
+    async fn serve(self, tcp: TcpStream) {
+        let stop = self.hub.stop.clone();
+        let secured = select! {
+            wire = Box::pin(self.secure(tcp)) => wire,
+            () = stop.cancelled() => None,
+        };
+        let Some(wire) = secured else {
+            return;
+        };
+        // Boxed: what HTTP needs is given back before the session begins.
+        if let Some((session, wire, read)) = Box::pin(self.serve_http(wire)).await {
+            session.run(wire, read).await;
+        }
+    }
+
+    async fn secure(&self, tcp: TcpStream) -> Option<Wire> {
+        let patience = self.hub.config.slow_client_timeout;
+        Wire::prepare(&tcp, patience);
+        let Some(tls) = &self.tls else {
+            return Some(Wire::plain(tcp, patience));
+        };
+        match timeout(PATIENCE, tls.acceptor().accept(tcp)).await {
+            Ok(Ok(tls)) => Some(Wire::tls(tls, patience)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+            Err(_too_slow) => None,
+        }
+    }
+
+    /// Answers requests until the connection ends or becomes a WebSocket.
+    async fn serve_http(&self, wire: Wire) -> Option<(Session, Wire, bytes::Bytes)> {
+        let connection = Arc::new(Connection {
+            hub: Arc::clone(&self.hub),
+            port: self.port,
+            stalled: wire.stalled(),
+            upgraded: Mutex::default(),
+        });
+        let answering = Arc::clone(&connection);
+        let service = service_fn(move |request| Box::pin(Arc::clone(&answering).answer(request)));
+        let mut serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .max_buf_size(HEAD)
+            .max_headers(HEADERS)
+            .serve_connection(TokioIo::new(wire), service);
+        let mut stopped = pin!(self.hub.stop.cancelled());
+        let mut stopping = false;
+        let ended = poll_fn(|cx| {
+            if !stopping && stopped.as_mut().poll(cx).is_ready() {
+                stopping = true;
+                Pin::new(&mut serving).graceful_shutdown();
+            }
+            serving.poll_without_shutdown(cx)
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, "a connection broke");
+            return None;
+        }
+        let parts = serving.into_parts();
+        let mut wire = parts.io.into_inner();
+        let session = connection
+            .upgraded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(session) = session {
+            return Some((session, wire, parts.read_buf));
+        }
+        timeout(PATIENCE, wire.shutdown()).await.ok();
+        None
+    }
+}

@@ -1,0 +1,146 @@
+//! `/v1/history`: what the journal keeps, as lines of CloudEvents JSON, streamed as the client
+//! takes it.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use relay_core::{Batch, Bus, From, Limit, Offset, ReadError, Reader, Skipped, cloudevents};
+
+use super::frame::Shape;
+use super::http::Body;
+use super::hub::{Admission, Reason};
+use super::notice::Personal;
+use super::query::Wish;
+
+/// What is read for one chunk.
+const LIMIT: Limit = Limit {
+    events: 1024,
+    bytes: 256 * 1024,
+};
+const SHAPE: Shape = Shape::CloudEvents;
+
+/// One client of `/v1/history`.
+struct History {
+    admission: Admission,
+    reader: Reader,
+    wish: Wish,
+    /// The last offset that is wanted.
+    until: Offset,
+    left: u64,
+    greeting: Option<Vec<u8>>,
+}
+
+/// The body of `/v1/history`.
+///
+/// # Errors
+/// The journal could not be read to find a time.
+pub(super) async fn open(admission: Admission, wish: Wish) -> Result<Body, ReadError> {
+    let bus = &admission.hub.bus;
+    let until = until(bus, wish.until).await?;
+    let (reader, unmet) = bus.reader(wish.from.unwrap_or(From::Earliest)).await?;
+    let greeting = unmet.map(|unmet| {
+        let position = bus.cursor(reader.position());
+        line(&Personal::unmet(
+            unmet,
+            position,
+            &admission.hub.config.tenant,
+        ))
+    });
+    let left = wish.limit.unwrap_or(u64::MAX);
+    let history = History {
+        admission,
+        reader,
+        wish,
+        until,
+        left,
+        greeting,
+    };
+    let chunks = unfold(history, |mut history| async move {
+        let chunk = history.next().await.transpose()?;
+        Some((chunk.map(Frame::data), history))
+    });
+    Ok(StreamBody::new(chunks).boxed_unsync())
+}
+
+/// The last offset that is wanted: up to a cursor, before a time, or all that there is now.
+async fn until(bus: &Bus, until: Option<From>) -> Result<Offset, ReadError> {
+    match until {
+        None | Some(From::Now) => Ok(bus.last()),
+        Some(From::After(cursor)) if cursor.epoch == bus.epoch() => {
+            Ok(cursor.offset.min(bus.last()))
+        }
+        // A cursor of another journal: nothing of this one lies before it.
+        Some(From::Earliest | From::After(_)) => Ok(Offset(0)),
+        Some(from @ From::Time(_)) => Ok(bus.resolve(from).await?.0),
+    }
+}
+
+fn line(notice: &Personal) -> Vec<u8> {
+    let mut line = notice.write(SHAPE);
+    line.push(b'\n');
+    line
+}
+
+impl History {
+    /// The next chunk; `None`: that was all. An error breaks the body off, so that the client
+    /// does not take what it has for the whole.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if let Some(greeting) = self.greeting.take() {
+            return Ok(Some(greeting.into()));
+        }
+        let hub = std::sync::Arc::clone(&self.admission.hub);
+        while self.left > 0 && self.reader.position() < self.until {
+            if self.admission.client.gone.is_cancelled() && !hub.stop.is_cancelled() {
+                self.admission.leaves(Reason::Revoked);
+                return Err(io::Error::other("the token is no longer valid"));
+            }
+            match self.reader.ready_batch(LIMIT).await {
+                Ok(None) => break,
+                Ok(Some(batch)) => {
+                    let chunk = self.chunk(&batch);
+                    if !chunk.is_empty() {
+                        return Ok(Some(chunk.into()));
+                    }
+                }
+                Err(ReadError::Skipped(skipped)) => return Ok(Some(self.skipped(skipped))),
+                Err(error) => {
+                    self.admission.leaves(Reason::Journal);
+                    return Err(io::Error::other(error));
+                }
+            }
+        }
+        self.admission.leaves(Reason::Complete);
+        Ok(None)
+    }
+
+    fn chunk(&mut self, batch: &Batch) -> Vec<u8> {
+        let hub = &self.admission.hub;
+        let mut chunk = Vec::new();
+        let mut count = 0;
+        for event in batch
+            .events()
+            .take_while(|event| event.offset() <= self.until)
+        {
+            if count == self.left {
+                break;
+            }
+            if self.wish.select.passes(event) {
+                cloudevents::structured(event, &hub.source, &mut chunk);
+                chunk.push(b'\n');
+                count += 1;
+            }
+        }
+        self.left -= count;
+        hub.events.inc_by(count);
+        chunk
+    }
+
+    fn skipped(&self, skipped: Skipped) -> Bytes {
+        let hub = &self.admission.hub;
+        let position = hub.bus.cursor(self.reader.position());
+        line(&Personal::skipped(skipped, position, &hub.config.tenant)).into()
+    }
+}

@@ -1,0 +1,165 @@
+//! What the connections of one websocket sink share: the bus, its clients, and how many of them
+//! are being served. It knows no protocol.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use relay_core::cloudevents::Source;
+use relay_core::store::Store;
+use relay_core::{Bus, Metrics};
+use tokio_util::sync::CancellationToken;
+
+use super::Config;
+use super::clients::{Clients, Entry};
+use super::cookies::Cookies;
+use super::sapi::{Converted, Slots};
+
+/// Why a client left: the `reason` label of `clients_disconnected_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The client closed, or its connection broke.
+    Closed,
+    /// It has had all that it asked for.
+    Complete,
+    /// It broke the WebSocket protocol.
+    Protocol,
+    /// Its kernel refused bytes for too long.
+    Slow,
+    /// Its token was removed or changed.
+    Revoked,
+    /// Another connection took over its subsId.
+    TakenOver,
+    /// `sapi.session_length` was over.
+    SessionLength,
+    /// The journal could not be read.
+    Journal,
+    /// The relay stops.
+    Shutdown,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Complete => "complete",
+            Self::Protocol => "protocol",
+            Self::Slow => "slow",
+            Self::Revoked => "revoked",
+            Self::TakenOver => "taken_over",
+            Self::SessionLength => "session_length",
+            Self::Journal => "journal",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Hub {
+    pub(super) config: Config,
+    pub(super) bus: Bus,
+    pub(super) source: Source,
+    pub(super) clients: Clients,
+    pub(super) cookies: Cookies,
+    pub(super) slots: Slots,
+    pub(super) converted: Converted,
+    /// Cancelled when the relay stops; every client's token is a child of it.
+    pub(super) stop: CancellationToken,
+    pub(super) events: IntCounter,
+    connected: IntGauge,
+    left: IntCounterVec,
+}
+
+impl Hub {
+    pub(super) fn new(
+        config: Config,
+        bus: Bus,
+        clients: Clients,
+        stop: CancellationToken,
+        (store, metrics): (Store, &Metrics),
+    ) -> Arc<Self> {
+        let name = &*config.name;
+        Arc::new(Self {
+            source: Source::new(&config.tenant, bus.epoch()),
+            slots: Slots::new(&config, store, bus.epoch()),
+            cookies: Cookies::default(),
+            converted: Converted::default(),
+            events: metrics.client_events_total.with_label_values(&[name]),
+            connected: metrics.clients_connected.with_label_values(&[name]),
+            left: metrics.clients_disconnected_total.clone(),
+            config,
+            bus,
+            clients,
+            stop,
+        })
+    }
+
+    /// Takes a client in. `None`: `max_clients` are being served.
+    pub(super) fn admit(self: &Arc<Self>, client: &Arc<Entry>) -> Option<Admission> {
+        let most = self.config.max_clients;
+        let more = |now: usize| (now < most).then_some(now + 1);
+        self.clients
+            .counter()
+            .fetch_update(Relaxed, Relaxed, more)
+            .ok()?;
+        self.connected.inc();
+        Some(Admission {
+            hub: Arc::clone(self),
+            client: Arc::clone(client),
+            end: client.gone.child_token(),
+            reason: Reason::Closed,
+            stalled: None,
+        })
+    }
+}
+
+/// A client that is being served. Dropping it lets the next one in.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) hub: Arc<Hub>,
+    pub(super) client: Arc<Entry>,
+    /// Cancelled when this connection is to end.
+    pub(super) end: CancellationToken,
+    reason: Reason,
+    stalled: Option<Arc<AtomicBool>>,
+}
+
+impl Admission {
+    /// A flag that tells, once the client has left, whether it was too slow.
+    pub(super) fn watch(&mut self, stalled: &Arc<AtomicBool>) {
+        self.stalled = Some(Arc::clone(stalled));
+    }
+
+    /// Why `end` was cancelled.
+    pub(super) fn why(&self) -> Reason {
+        if self.hub.stop.is_cancelled() {
+            Reason::Shutdown
+        } else if self.client.gone.is_cancelled() {
+            Reason::Revoked
+        } else {
+            Reason::TakenOver
+        }
+    }
+
+    /// Says why the client leaves; [`Reason::Closed`] if nobody does.
+    pub(super) fn leaves(&mut self, reason: Reason) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let stalled = self
+            .stalled
+            .as_ref()
+            .is_some_and(|stalled| stalled.load(Relaxed));
+        let slow = stalled && self.reason == Reason::Closed;
+        let reason = if slow { Reason::Slow } else { self.reason };
+        let labels = [&*self.hub.config.name, reason.as_str()];
+        self.hub.left.with_label_values(&labels).inc();
+        self.hub.connected.dec();
+        self.hub.clients.counter().fetch_sub(1, Relaxed);
+    }
+}

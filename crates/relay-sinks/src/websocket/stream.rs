@@ -1,0 +1,79 @@
+//! `/v1/stream`: events over WebSocket, from wherever the client wishes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use relay_core::cloudevents::Source;
+use relay_core::{Event, From, Offset, ReadError, Skipped};
+
+use super::frame::{Shape, event_frame, progress_frame, text_frame};
+use super::hub::{Admission, Hub};
+use super::notice::Personal;
+use super::query::{Select, Wish};
+use super::session::{self, Session};
+
+/// A stream that says nothing is pinged so often: a peer that is gone is found by it.
+pub(super) const PING: Duration = Duration::from_secs(30);
+
+/// What a client of `/v1/stream` gets.
+#[derive(Debug)]
+pub(super) struct Feed {
+    select: Select,
+    shape: Shape,
+    progress: bool,
+    source: Source,
+    hub: std::sync::Arc<Hub>,
+}
+
+impl Feed {
+    pub(super) fn frame(&self, event: &Event) -> Option<Bytes> {
+        let passes = self.select.passes(event);
+        passes.then(|| event_frame(event, self.shape, &self.source).clone())
+    }
+
+    pub(super) fn skipped(&self, skipped: Skipped, position: Offset) -> Bytes {
+        let cursor = self.hub.bus.cursor(position);
+        let notice = Personal::skipped(skipped, cursor, &self.hub.config.tenant);
+        text_frame(&notice.write(self.shape))
+    }
+
+    /// Whether the client wants to be told its cursor, where the last frame has not told it.
+    pub(super) fn wants_reminder(&self, said: bool) -> bool {
+        self.progress && !(said && self.shape == Shape::CloudEvents)
+    }
+
+    pub(super) fn progress_frame(&self, offset: Offset) -> Bytes {
+        progress_frame(self.hub.bus.cursor(offset))
+    }
+}
+
+/// A session of `/v1/stream`.
+///
+/// # Errors
+/// The journal could not be read to find a time.
+pub(super) async fn open(admission: Admission, wish: Wish) -> Result<Session, ReadError> {
+    let hub = std::sync::Arc::clone(&admission.hub);
+    let (reader, unmet) = hub.bus.reader(wish.from.unwrap_or(From::Now)).await?;
+    let position = hub.bus.cursor(reader.position());
+    let mut greeting = Vec::new();
+    if let Some(unmet) = unmet {
+        let notice = Personal::unmet(unmet, position, &hub.config.tenant);
+        greeting.push(text_frame(&notice.write(wish.shape)));
+    }
+    if wish.progress {
+        greeting.push(progress_frame(position));
+    }
+    let feed = Feed {
+        select: wish.select,
+        shape: wish.shape,
+        progress: wish.progress,
+        source: hub.source.clone(),
+        hub,
+    };
+    Ok(Session {
+        admission,
+        reader,
+        feed: session::Feed::Stream(feed),
+        greeting,
+    })
+}

@@ -1,0 +1,8 @@
+//! The listener as its clients see it: real sockets, a real journal, a real tungstenite client.
+
+mod fixture;
+mod http;
+mod sapi;
+mod slow;
+mod stream;
+mod streams;

@@ -1,0 +1,141 @@
+//! `/v1/events` and `/v1/history`.
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
+
+use super::fixture::{Fixture, config, number, soon};
+
+/// A client of `/v1/events` that reads lines.
+struct Sse(BufReader<TcpStream>);
+
+impl Sse {
+    async fn open(relay: &Fixture, path: &str, headers: &str) -> Self {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n",
+            relay.addr
+        );
+        let mut sse = Self(BufReader::new(relay.tcp(&request).await));
+        let head = sse.until("").await;
+        assert!(head[0].starts_with("HTTP/1.1 200"), "{head:?}");
+        assert!(
+            head.iter()
+                .any(|line| line == "content-type: text/event-stream"),
+            "{head:?}"
+        );
+        sse
+    }
+
+    /// Lines up to one that starts so, and is not empty unless that is asked for.
+    async fn until(&mut self, start: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert!(
+                soon("a line", self.0.read_line(&mut line)).await.unwrap() > 0,
+                "{lines:?}"
+            );
+            let line = line.trim_end().to_owned();
+            let last = if start.is_empty() {
+                line.is_empty()
+            } else {
+                line.starts_with(start)
+            };
+            lines.push(line);
+            if last {
+                return lines;
+            }
+        }
+    }
+
+    /// The next event: type, number, id.
+    async fn event(&mut self) -> (String, u64, String) {
+        let lines = self.until("event: ").await;
+        let event_type = lines.last().unwrap()["event: ".len()..].to_owned();
+        let data = self.until("data: ").await.pop().unwrap();
+        let id = self.until("id: ").await.pop().unwrap()["id: ".len()..].to_owned();
+        let json: serde_json::Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
+        assert_eq!(json["relaycursor"], id);
+        (event_type, number(&json["data"]), id)
+    }
+}
+
+#[tokio::test]
+async fn server_sent_events_resume_with_the_last_id() {
+    let mut relay = Fixture::new().await;
+    relay.commit("AgentStatusChange", 3).await;
+    let mut sse = Sse::open(&relay, "/v1/events?from=earliest", "").await;
+    let first = sse.event().await;
+    assert_eq!((first.0.as_str(), first.1), ("AgentStatusChange", 1));
+    assert_eq!(sse.event().await.1, 2);
+    drop(sse);
+    let last = format!("Last-Event-ID: {}\r\n", first.2);
+    let mut sse = Sse::open(&relay, "/v1/events?from=now", &last).await;
+    assert_eq!(sse.event().await.1, 2, "it wins over from");
+    assert_eq!(sse.event().await.1, 3);
+    relay.commit("AgentStatusChange", 1).await;
+    assert_eq!(sse.event().await.1, 4);
+    let answer = relay.get_with("/v1/events", "Last-Event-ID: 17\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_idle_stream_of_events_knows_its_cursor_and_ends_with_the_relay() {
+    let mut relay = Fixture::new().await;
+    let mut sse = Sse::open(&relay, "/v1/events?types=Interaction&progress=true", "").await;
+    let start = sse.until("id: ").await.pop().unwrap();
+    assert_eq!(start, format!("id: {}.0", relay.core.bus.epoch()));
+    relay.commit("AgentStatusChange", 2).await;
+    let progress = sse.until("id: ").await.pop().unwrap();
+    assert_eq!(
+        progress,
+        format!("id: {}", relay.core.bus.cursor(relay.core.bus.last()))
+    );
+    relay.stop.cancel();
+    let mut end = String::new();
+    while soon("the end", sse.0.read_line(&mut end)).await.unwrap() > 0 {}
+    assert!(
+        end.ends_with("0\r\n\r\n"),
+        "{end:?}: the body ends in order"
+    );
+    relay.drain().await;
+    assert_eq!(relay.left("shutdown"), 1);
+}
+
+#[tokio::test]
+async fn history_has_a_beginning_an_end_and_a_limit() {
+    let mut relay = Fixture::with(config(), 20_000).await;
+    for _ in 0..10 {
+        relay.commit_padded("AgentStatusChange", 30, 200).await;
+        relay.commit_padded("Interaction", 10, 200).await;
+    }
+    let numbers = |lines: Vec<serde_json::Value>| -> Vec<u64> {
+        lines.iter().map(|line| number(&line["data"])).collect()
+    };
+    assert_eq!(
+        numbers(relay.history("").await),
+        (1..=400).collect::<Vec<_>>()
+    );
+    let lines = relay.history("?limit=5").await;
+    let cursor = lines[4]["relaycursor"].as_str().unwrap().to_owned();
+    assert_eq!(numbers(lines), [1, 2, 3, 4, 5]);
+    let lines = relay.history(&format!("?from={cursor}&limit=2")).await;
+    assert_eq!(numbers(lines), [6, 7]);
+    assert_eq!(
+        numbers(relay.history(&format!("?until={cursor}")).await),
+        [1, 2, 3, 4, 5]
+    );
+    let interactions = relay.history("?types=Interaction").await;
+    assert_eq!(interactions.len(), 100);
+    assert_eq!(relay.history("?key=agent0&types=Agent*").await.len(), 100);
+    assert_eq!(relay.history("?from=now").await.len(), 0);
+    assert_eq!(relay.history("?until=2020-01-01T00:00:00Z").await.len(), 0);
+    assert_eq!(
+        relay
+            .history("?from=2020-01-01T00:00:00%2B00:00&limit=1")
+            .await
+            .len(),
+        1
+    );
+    relay.until_connected(0).await;
+    assert_eq!(relay.left("complete"), 10);
+}
