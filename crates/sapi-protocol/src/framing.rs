@@ -51,7 +51,7 @@ pub enum Framed {
 /// Cuts the byte stream of one connection into documents.
 ///
 /// Push a message, then take what comes with [`next`](Self::next) until `None`. At the end of the
-/// connection, [`finish`](Self::finish) says what was left unfinished.
+/// connection, take what is left with [`last`](Self::last) until `None`.
 #[derive(Debug)]
 pub struct Framer {
     max_document: usize,
@@ -70,6 +70,16 @@ struct Chunk {
 }
 
 impl Chunk {
+    /// What begins at `start`, as a chunk of its own; a document that begins just there is no mark of it.
+    fn split_off(&self, start: usize) -> Self {
+        let after = self.marks.iter().filter(|&&mark| mark > start);
+        Self {
+            bytes: self.bytes.slice(start..),
+            at: 0,
+            marks: after.map(|mark| mark - start).collect(),
+        }
+    }
+
     /// Where its first message begins a document of a known class, if it does.
     fn known_start(&self) -> Option<usize> {
         let mark = self.marks.first().copied()?;
@@ -133,8 +143,8 @@ impl Framer {
 
     /// The connection has ended: what was left unfinished, if anything was.
     ///
-    /// Documents that it had swallowed come out of [`next`](Self::next) after it; so the last words of a
-    /// connection are read by calling `next` until `None`, then `finish`, again and again until it says `None`.
+    /// Documents that it had swallowed come out of [`next`](Self::next) after it, and may be followed by more
+    /// to finish: [`last`](Self::last) does both until nothing is left.
     pub fn finish(&mut self) -> Option<Malformed> {
         match std::mem::replace(&mut self.mode, Mode::Between) {
             Mode::Between => None,
@@ -149,6 +159,12 @@ impl Framer {
             Mode::Oversize(oversize) => Some(oversize.malformed()),
             Mode::Stray(stray) => stray.malformed(),
         }
+    }
+
+    /// The connection has ended: the next of all that is left, documents that an unfinished one had swallowed
+    /// included; `None` for good.
+    pub fn last(&mut self) -> Option<Framed> {
+        self.next().or_else(|| self.finish().map(Framed::Malformed))
     }
 
     /// Bytes held at this moment: at most `max_document`, and what was pushed and is not read yet.

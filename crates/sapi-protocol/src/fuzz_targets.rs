@@ -30,9 +30,8 @@ pub fn framing(input: &[u8]) {
             "more is held than allowed"
         );
     }
-    while let Some(malformed) = framer.finish() {
-        told.bytes += malformed.size;
-        told.drain(&mut framer);
+    while let Some(framed) = framer.last() {
+        told.framed(&framed);
     }
     assert!(told.bytes <= came as u64, "more came out than went in");
     assert!(told.last, "the last document was lost");
@@ -47,10 +46,14 @@ struct Told {
 impl Told {
     fn drain(&mut self, framer: &mut Framer) {
         while let Some(framed) = framer.next() {
-            match framed {
-                Framed::Document(document) => self.document(&document),
-                Framed::Malformed(malformed) => self.bytes += malformed.size,
-            }
+            self.framed(&framed);
+        }
+    }
+
+    fn framed(&mut self, framed: &Framed) {
+        match framed {
+            Framed::Document(document) => self.document(document),
+            Framed::Malformed(malformed) => self.bytes += malformed.size,
         }
     }
 

@@ -17,28 +17,15 @@ pub(super) struct Oversize {
 impl Framer {
     /// The document at `chunk.at` reaches beyond `end`, which is as far as one may.
     pub(super) fn too_large(&mut self, chunk: &Chunk, end: usize) -> Option<Framed> {
-        let start = chunk.at;
-        let bytes = chunk.bytes.slice(start..);
-        let marks = chunk
-            .marks
-            .iter()
-            .filter(|&&mark| mark > start)
-            .map(|mark| mark - start);
+        let rest = chunk.split_off(chunk.at);
+        let kept = chunk.bytes.get(chunk.at..end).unwrap_or_default();
         let oversize = Oversize {
             // A copy: a slice would keep the whole message in memory.
-            kept: Bytes::copy_from_slice(chunk.bytes.get(start..end).unwrap_or_default()),
+            kept: Bytes::copy_from_slice(kept),
             size: 0,
-            scanner: Some(Scanner::of(bytes.first())),
+            scanner: Some(Scanner::of(rest.bytes.first())),
         };
-        let marks = marks.collect();
-        self.oversize(
-            oversize,
-            Chunk {
-                bytes,
-                at: 0,
-                marks,
-            },
-        )
+        self.oversize(oversize, rest)
     }
 
     /// Skips the rest of a document that is too large.

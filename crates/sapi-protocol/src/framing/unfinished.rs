@@ -56,18 +56,13 @@ impl Framer {
 
     /// Holds the chunk from `start` on as the beginning of a document.
     fn hold(&mut self, chunk: &Chunk, start: usize) {
-        let rest = chunk.bytes.get(start..).unwrap_or_default();
-        let mut scanner = Scanner::of(rest.first());
+        let rest = chunk.split_off(start);
+        let mut scanner = Scanner::of(rest.bytes.first());
         // A pass has just found it unfinished, and the scanner agrees with it on every boundary.
-        scanner.feed(rest);
-        let marks = chunk
-            .marks
-            .iter()
-            .filter(|&&mark| mark > start)
-            .map(|mark| mark - start);
+        scanner.feed(&rest.bytes);
         let partial = Partial {
-            held: rest.to_vec(),
-            marks: marks.collect(),
+            held: rest.bytes.to_vec(),
+            marks: rest.marks,
             scanner,
             rival: None,
         };
@@ -80,7 +75,7 @@ impl Framer {
         let rival_from = partial.enter_rival(&chunk);
         match partial.scanner.feed(&chunk.bytes) {
             Scan::Complete(end) => {
-                self.complete(partial, chunk, end);
+                self.complete(partial, &chunk, end);
                 return None;
             }
             Scan::Invalid(at) => {
@@ -129,12 +124,12 @@ impl Framer {
     }
 
     /// The document ends with `end` bytes of the chunk: it becomes a chunk of its own, to be read as a whole.
-    fn complete(&mut self, mut partial: Partial, mut chunk: Chunk, end: usize) {
+    fn complete(&mut self, mut partial: Partial, chunk: &Chunk, end: usize) {
         partial
             .held
             .extend_from_slice(chunk.bytes.get(..end).unwrap_or_default());
-        chunk.at = end;
-        self.queue.push_front(chunk);
+        // Split off: if the document turns out too large, what is left of it is held once more, and the rest with it.
+        self.queue.push_front(chunk.split_off(end));
         let bytes = Bytes::from(partial.held);
         self.queue.push_front(Chunk {
             bytes,
