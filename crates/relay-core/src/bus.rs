@@ -4,7 +4,7 @@
 //! it is behind; nobody has a queue. Only intake publishes, and only what is durable.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use relay_journal::{Epoch, Log, Offset, Record};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -24,8 +24,9 @@ pub(crate) struct Group {
     pub(crate) last: Offset,
     bytes: usize,
     meter: Arc<Meter>,
-    /// The share of the replay budget, for a group read back from the journal.
-    _permit: Option<OwnedSemaphorePermit>,
+    /// The share of the replay budget, for a group read back from the journal, until its reader
+    /// answers for the memory itself.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Group {
@@ -46,8 +47,18 @@ impl Group {
             last,
             bytes,
             meter: Arc::clone(meter),
-            _permit: permit,
+            permit: Mutex::new(permit),
         })
+    }
+
+    /// Gives the replay budget back: whoever holds the group bounds what it holds.
+    pub(crate) fn release(&self) {
+        drop(
+            self.permit
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 }
 

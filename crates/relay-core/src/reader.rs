@@ -80,6 +80,13 @@ impl Batch {
         self.upto
     }
 
+    /// Gives back the share of the replay budget that reading it took, so that a destination that
+    /// keeps a batch waiting never keeps other readers waiting. For a holder that bounds what it
+    /// holds in bytes, as a worker does.
+    pub(crate) fn release(&self) {
+        self.slices.iter().for_each(|slice| slice.group.release());
+    }
+
     /// Takes what follows `position` out of groups, up to the limit.
     fn cut(groups: Vec<Arc<Group>>, position: Offset, limit: Limit) -> Option<Self> {
         let mut batch = Self {

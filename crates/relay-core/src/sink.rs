@@ -82,6 +82,14 @@ pub trait Sink: Send + 'static {
         batch: Delivery,
     ) -> impl Future<Output = Result<Self::Confirmation, Failure>> + Send;
 
+    /// An operator moves the cursor; nothing is under way. A sink whose destination keeps the cursor
+    /// writes it there, durably, before it answers. The sink may not be connected, and is connected
+    /// again afterwards.
+    fn seek(&mut self, to: Cursor) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _: Cursor = to;
+        std::future::ready(Ok(()))
+    }
+
     /// Closes cleanly. Called once, after the last confirmation or when the drain's time is up.
     fn close(&mut self) -> impl Future<Output = ()> + Send;
 }

@@ -1,10 +1,10 @@
 //! A sink from outside: its status, and what an operator can ask of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use relay_journal::Offset;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commands::{Command, Reply};
 use super::meters::{Headroom, Meters, now_ms};
@@ -73,7 +73,7 @@ pub(super) struct Shared {
     pub(super) config: Arc<WorkerConfig>,
     pub(super) context: Context,
     pub(super) meters: Meters,
-    row: Mutex<Row>,
+    row: watch::Sender<Row>,
     /// The offset whose arrival was looked up last, and that arrival.
     oldest: Mutex<Option<(Offset, u64)>>,
     headroom: Mutex<Headroom>,
@@ -89,7 +89,7 @@ impl Shared {
         };
         Self {
             meters: Meters::new(&context.metrics, &config.name),
-            row: Mutex::new(row),
+            row: watch::Sender::new(row),
             oldest: Mutex::default(),
             headroom: Mutex::default(),
             config,
@@ -97,8 +97,16 @@ impl Shared {
         }
     }
 
-    pub(super) fn row(&self) -> MutexGuard<'_, Row> {
-        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The row as it is. Don't keep it while changing it.
+    pub(super) fn row(&self) -> watch::Ref<'_, Row> {
+        self.row.borrow()
+    }
+
+    /// Changes the row, and wakes who waits for that.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut Row) -> T) -> Option<T> {
+        let mut result = None;
+        self.row.send_modify(|row| result = Some(change(row)));
+        result
     }
 
     fn status(&self) -> SinkStatus {
@@ -107,7 +115,7 @@ impl Shared {
             cursor,
             retries,
             last_error,
-        } = self.row().clone();
+        } = self.row.borrow().clone();
         let lag_events = self.context.bus.last().0.saturating_sub(cursor.0);
         let oldest = if lag_events == 0 {
             None
@@ -190,6 +198,21 @@ impl SinkHandle {
     /// How it gets on. May read one record of the journal.
     pub fn status(&self) -> SinkStatus {
         self.shared.status()
+    }
+
+    /// Returns once state, cursor, retries or last error meet a condition, with the row that does.
+    /// The lag may change without waking it.
+    pub async fn wait_for(&self, mut condition: impl FnMut(&SinkStatus) -> bool) -> SinkStatus {
+        let mut row = self.shared.row.subscribe();
+        loop {
+            row.mark_unchanged();
+            let status = self.status();
+            if condition(&status) {
+                return status;
+            }
+            // The sender lives as long as this handle.
+            row.changed().await.unwrap_or_default();
+        }
     }
 
     /// Sets the gauges that are only worth computing when somebody looks: `sink_up`, `sink_state`,

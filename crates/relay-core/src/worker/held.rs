@@ -77,7 +77,7 @@ impl Shared {
         self.context
             .store
             .set(Table::SinkStates, &self.config.name, bytes);
-        self.row().state = state;
+        self.update(|row| row.state = state);
     }
 
     /// Forgets it.

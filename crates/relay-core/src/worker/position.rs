@@ -49,10 +49,10 @@ impl Shared {
 
     /// Moves the cursor: seen at once, durable within about a second.
     pub(super) fn move_to(&self, offset: Offset) {
-        self.row().cursor = offset;
         self.context
             .store
             .set_cursor(&self.config.name, self.context.bus.cursor(offset));
+        self.update(|row| row.cursor = offset);
     }
 
     /// Says that events are gone that the sink never had.

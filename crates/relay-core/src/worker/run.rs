@@ -1,21 +1,351 @@
-//! The loop.
+//! The loop: connect, deliver, wait, hold.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::commands::Command;
+use super::commands::{Command, Signal, Signals};
 use super::handle::Shared;
-use crate::sink::Sink;
+use super::outcome::{Landed, Ledger, Trouble, Weight};
+use super::window::{Bounds, Tracked};
+use crate::reader::{Batch, Limit, ReadError, Reader};
+use crate::sink::{Delivery, Sink};
+use crate::status::SinkState;
+use crate::{Cursor, Kind};
 
-/// Drives a sink until it is told to stop.
+mod control;
+mod recover;
+
+/// How long a sink may take to close.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Connect,
+    Deliver,
+    /// Wait, then go on with a connection made anew, or with the present one.
+    Wait {
+        until: Instant,
+        reconnect: bool,
+    },
+    /// Until an operator says otherwise.
+    Hold,
+    End,
+}
+
+/// What a turn of the loop brought.
+enum Turn {
+    Signal(Signal),
+    Read(Result<Batch, ReadError>),
+    Landed,
+}
+
+struct Worker<S: Sink> {
+    sink: S,
+    flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+    reader: Reader,
+    ledger: Ledger,
+    /// The connection is not to be used any more.
+    stale: bool,
+}
+
+/// Drives a sink until it is told to stop. An error, or a panic, starts it again from its cursor.
 pub(super) async fn drive<S: Sink>(
-    _sink: S,
-    _shared: Arc<Shared>,
-    _commands: Arc<Mutex<mpsc::Receiver<Command>>>,
+    sink: S,
+    shared: Arc<Shared>,
+    commands: Arc<Mutex<mpsc::Receiver<Command>>>,
     stop: CancellationToken,
-) -> Result<(), std::io::Error> {
-    stop.cancelled().await;
-    Ok(())
+) -> Result<(), ReadError> {
+    let mut commands = commands.lock().await;
+    let mut signals = Signals::new(&mut commands, stop);
+    let begin = shared.begin().await?;
+    let first = match shared.held() {
+        Some((state, error)) => {
+            shared.update(|row| (row.state, row.last_error) = (state, error));
+            Step::Hold
+        }
+        None => Step::Connect,
+    };
+    let mut worker = Worker {
+        sink,
+        flights: FuturesUnordered::new(),
+        reader: shared.context.bus.reader_after(begin),
+        ledger: Ledger::new(shared, begin),
+        stale: false,
+    };
+    let ending = worker.run(first, &mut signals).await;
+    worker.close().await;
+    ending
+}
+
+impl<S: Sink> Worker<S> {
+    async fn run(&mut self, first: Step, signals: &mut Signals<'_>) -> Result<(), ReadError> {
+        let mut step = first;
+        loop {
+            step = match step {
+                Step::Connect => self.connect(signals).await?,
+                Step::Deliver => self.deliver(signals).await?,
+                Step::Wait { until, reconnect } => tokio::select! {
+                    biased;
+                    signal = signals.next() => self.obey(signal, step).await,
+                    () = tokio::time::sleep_until(until) => {
+                        if reconnect { Step::Connect } else { Step::Deliver }
+                    }
+                },
+                Step::Hold => {
+                    let signal = signals.next().await;
+                    self.obey(signal, step).await
+                }
+                Step::End => return Ok(()),
+            }
+        }
+    }
+
+    async fn connect(&mut self, signals: &mut Signals<'_>) -> Result<Step, ReadError> {
+        let connected = tokio::select! {
+            biased;
+            signal = signals.next() => return Ok(self.obey(signal, Step::Connect).await),
+            connected = self.sink.connect() => connected,
+        };
+        self.stale = false;
+        let connected = connected.map_err(Trouble::from);
+        match connected.and_then(|kept| kept.map(|cursor| self.check(cursor)).transpose()) {
+            Err(trouble) => Ok(self.recover(trouble)),
+            Ok(None) => Ok(Step::Deliver),
+            Ok(Some(cursor)) => {
+                if cursor.offset != self.ledger.window.cursor() {
+                    let offset = self.ledger.shared.meet(cursor).await?;
+                    self.start_over(offset);
+                }
+                Ok(Step::Deliver)
+            }
+        }
+    }
+
+    /// A destination's own cursor wins, if it is of this journal.
+    fn check(&self, cursor: Cursor) -> Result<Cursor, Trouble> {
+        let bus = self.reader.bus();
+        if cursor.epoch == bus.epoch() && cursor.offset <= bus.last() {
+            return Ok(cursor);
+        }
+        let name = &self.ledger.shared.config.name;
+        Err(Trouble {
+            weight: Weight::Blocked,
+            text: format!(
+                "the destination's cursor {cursor} is not of this journal, which ends at {}",
+                bus.cursor(bus.last())
+            ),
+            remedy: format!("seek sink {name}: that writes a cursor of this journal"),
+        })
+    }
+
+    async fn deliver(&mut self, signals: &mut Signals<'_>) -> Result<Step, ReadError> {
+        loop {
+            if let Some(trouble) = self.ledger.trouble.take() {
+                return Ok(self.give_way(trouble, signals).await);
+            }
+            if self.stale {
+                self.rest();
+                return Ok(Step::Connect);
+            }
+            if self.ledger.window.is_empty() && self.reader.at_tail() {
+                self.ledger.running();
+            }
+            match self.turn(signals).await {
+                Turn::Signal(signal) => return Ok(self.obey(signal, Step::Deliver).await),
+                Turn::Read(Ok(batch)) => self.hand_over(batch, signals).await,
+                Turn::Read(Err(error)) => self.unread(error)?,
+                Turn::Landed => {}
+            }
+        }
+    }
+
+    /// Reads the next batch, if there is room for it, while confirmations come in.
+    async fn turn(&mut self, signals: &mut Signals<'_>) -> Turn {
+        let limit = self.limit();
+        let Self {
+            flights,
+            reader,
+            ledger,
+            ..
+        } = self;
+        let mut reading = pin!(async {
+            match limit {
+                Some(limit) => reader.next_batch(limit).await,
+                None => std::future::pending().await,
+            }
+        });
+        loop {
+            tokio::select! {
+                biased;
+                signal = signals.next() => return Turn::Signal(signal),
+                Some(landed) = flights.next(), if !flights.is_empty() => {
+                    ledger.land(landed).await;
+                    if limit.is_none() || ledger.trouble.is_some() {
+                        return Turn::Landed;
+                    }
+                }
+                read = &mut reading => return Turn::Read(read),
+            }
+        }
+    }
+
+    /// How much may be read now; `None`: enough is under way.
+    fn limit(&self) -> Option<Limit> {
+        let config = &self.ledger.shared.config;
+        let bounds = Bounds {
+            batch_events: config.batch_events,
+            in_flight_bytes: config
+                .in_flight_bytes
+                .saturating_sub(config.batch_bytes)
+                .max(1),
+            ahead_events: config.ahead_events,
+        };
+        let events = self.ledger.window.room(self.reader.position(), &bounds)?;
+        Some(Limit {
+            events,
+            bytes: config.batch_bytes,
+        })
+    }
+
+    /// No batch: what is gone is said and passed, what can't be read is tried again.
+    fn unread(&mut self, error: ReadError) -> Result<(), ReadError> {
+        match error {
+            ReadError::Skipped(skipped) => {
+                self.ledger.shared.skipped(skipped);
+                self.ledger.window.pass(skipped.to);
+                self.ledger.progress();
+            }
+            ReadError::Journal(error) => self.ledger.fail(Trouble {
+                weight: Weight::Retry(None),
+                text: format!("the journal could not be read: {error}"),
+                remedy: "look at the disk: `sapi-relay journal verify` names what is damaged"
+                    .into(),
+            }),
+            ReadError::Cancelled => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Hands a batch to the sink while confirmations of earlier ones come in.
+    async fn hand_over(&mut self, batch: Batch, signals: &mut Signals<'_>) {
+        tokio::task::consume_budget().await;
+        let (selected, events) = self.select(&batch);
+        let upto = batch.upto();
+        if events.is_empty() {
+            self.ledger.window.pass(upto);
+            self.ledger.progress();
+            return;
+        }
+        let bytes = batch.events().map(crate::Event::size).sum();
+        let id = self.ledger.window.hand_over(upto, bytes, events);
+        batch.release();
+        let delivery = Delivery {
+            batch,
+            selected,
+            upto,
+        };
+        let (copy, started) = (delivery.clone(), Instant::now());
+        let patience = self.ledger.shared.config.drain_timeout;
+        let handed = {
+            let (mut handing, mut overdue) = (
+                pin!(self.sink.deliver(delivery)),
+                pin!(signals.overdue(patience)),
+            );
+            loop {
+                tokio::select! {
+                    biased;
+                    handed = &mut handing => break Some(handed),
+                    Some(landed) = self.flights.next(), if !self.flights.is_empty() => {
+                        self.ledger.land(landed).await;
+                    }
+                    () = &mut overdue => break None,
+                }
+            }
+        };
+        match handed {
+            Some(Ok(confirmation)) => self.flights.push(Box::pin(async move {
+                let outcomes = confirmation.await;
+                Landed {
+                    id,
+                    delivery: copy,
+                    started,
+                    outcomes,
+                }
+            })),
+            Some(Err(failure)) => {
+                self.ledger.window.fail(id);
+                self.ledger.fail(failure.into());
+            }
+            None => {
+                self.ledger.window.fail(id);
+                self.stale = true;
+            }
+        }
+    }
+
+    /// Which of a batch's events are to be delivered: those that pass and are not settled already.
+    fn select(&self, batch: &Batch) -> (Vec<u32>, Vec<Tracked>) {
+        let (config, window) = (&self.ledger.shared.config, &self.ledger.window);
+        let wanted = (0u32..).zip(batch.events()).filter_map(|(index, event)| {
+            let head = event.head();
+            let passes = match event.kind() {
+                Kind::Notice => config.notices,
+                Kind::Event | Kind::Sighting => config.filter.matches(head.class, head.event_type),
+            };
+            let key = xxhash_rust::xxh3::xxh3_64(head.key.as_bytes());
+            let offset = event.offset();
+            (passes && !window.has_settled(offset)).then_some((index, Tracked { offset, key }))
+        });
+        wanted.unzip()
+    }
+
+    /// Waits for what is under way, until patience ends.
+    async fn land_all(&mut self, patience: impl Future<Output = ()>) {
+        let mut patience = pin!(patience);
+        while !self.flights.is_empty() {
+            tokio::select! {
+                biased;
+                Some(landed) = self.flights.next() => self.ledger.land(landed).await,
+                () = &mut patience => {
+                    self.stale = true;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes in what is known already; the rest is not waited for.
+    async fn land_ready(&mut self) {
+        while let Some(Some(landed)) = self.flights.next().now_or_never() {
+            self.ledger.land(landed).await;
+        }
+    }
+
+    /// Begins anew behind an offset.
+    fn start_over(&mut self, offset: relay_journal::Offset) {
+        self.flights.clear();
+        self.ledger.window.reset(offset);
+        self.reader.seek(offset);
+    }
+
+    async fn close(&mut self) {
+        self.land_ready().await;
+        self.flights.clear();
+        let name = &self.ledger.shared.config.name;
+        if timeout(CLOSING, self.sink.close()).await.is_err() {
+            tracing::warn!(sink = %name, "the sink did not close in time");
+        }
+        if let Err(error) = self.ledger.shared.context.store.flush().await {
+            tracing::warn!(sink = %name, %error, "the cursor is not durable: some events will be delivered again");
+        }
+    }
 }

@@ -1,18 +1,50 @@
 //! Saying a thing that repeats: the first time, then at every power of two.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// After so long a quiet the next time is the first again.
+const QUIET: Duration = Duration::from_mins(5);
+
 /// Counts what repeats.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Storm(u64);
+pub(super) struct Storm {
+    count: u64,
+    last: Option<Instant>,
+}
 
 impl Storm {
     /// It happened again: how often now, if that is worth saying.
     pub(super) fn strike(&mut self) -> Option<u64> {
-        self.0 = self.0.saturating_add(1);
-        self.0.is_power_of_two().then_some(self.0)
+        let now = Instant::now();
+        if self
+            .last
+            .is_some_and(|last| now.duration_since(last) >= QUIET)
+        {
+            self.count = 0;
+        }
+        self.last = Some(now);
+        self.count = self.count.saturating_add(1);
+        self.count.is_power_of_two().then_some(self.count)
     }
 
-    /// It is over.
+    /// Something else happens now.
     pub(super) fn clear(&mut self) {
-        self.0 = 0;
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_then_powers_of_two_then_anew_after_a_quiet() {
+        let mut storm = Storm::default();
+        let said: Vec<_> = (0..20).filter_map(|_| storm.strike()).collect();
+        assert_eq!(said, [1, 2, 4, 8, 16]);
+        tokio::time::advance(QUIET).await;
+        assert_eq!(storm.strike(), Some(1));
     }
 }
