@@ -1,0 +1,178 @@
+//! Owns who may ask: the token, and that no web page of elsewhere steers the relay.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use super::answer::Refused;
+use crate::config::Secret;
+use crate::relay::SharedState;
+
+/// Lets a request pass, or says why not.
+pub(super) async fn guard(
+    State(state): State<Arc<SharedState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let admin = &state.config().admin;
+    let allowed = authorised(request.headers(), admin.token.as_ref())
+        .and_then(|()| local(request.method(), request.headers(), admin.listen));
+    match allowed {
+        Ok(()) => next.run(request).await,
+        Err(refused) => {
+            let unauthorised = refused.0 == StatusCode::UNAUTHORIZED;
+            let mut answer = refused.into_response();
+            if unauthorised {
+                let realm = HeaderValue::from_static("Bearer realm=\"sapi-relay admin\"");
+                answer.headers_mut().insert(WWW_AUTHENTICATE, realm);
+            }
+            answer
+        }
+    }
+}
+
+/// A token that is configured has to be shown: as Bearer, or as the password of Basic.
+fn authorised(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Refused> {
+    let Some(token) = token else { return Ok(()) };
+    let refused = |why: &str| Refused(StatusCode::UNAUTHORIZED, why.to_owned());
+    let Ok(token) = token.read() else {
+        tracing::error!("the file of admin.token_file can't be read: nobody is let in");
+        return Err(refused("the admin token can't be read"));
+    };
+    let shown = text(headers, &AUTHORIZATION)
+        .ok_or_else(|| refused("show the admin token: Authorization: Bearer"))?;
+    let basic = sapi_protocol::parse_basic(shown).map(|basic| basic.password);
+    let bearer = shown
+        .get(..7)
+        .filter(|scheme| scheme.eq_ignore_ascii_case("bearer "));
+    let shown = match (bearer, basic) {
+        (Some(_), _) => shown.get(7..).unwrap_or_default().trim().to_owned(),
+        (None, Some(password)) => password,
+        (None, None) => return Err(refused("show the admin token: Authorization: Bearer")),
+    };
+    let same = !token.is_empty() && bool::from(shown.as_bytes().ct_eq(token.as_bytes()));
+    same.then_some(())
+        .ok_or_else(|| refused("wrong admin token"))
+}
+
+/// A POST comes from a program, or from a page that this server served.
+fn local(method: &Method, headers: &HeaderMap, listen: SocketAddr) -> Result<(), Refused> {
+    if method != Method::POST {
+        return Ok(());
+    }
+    let forbidden = |why: String| Refused(StatusCode::FORBIDDEN, why);
+    let host = text(headers, &HOST).unwrap_or_default();
+    if !is_own_host(host, listen) {
+        return Err(forbidden(format!(
+            "Host {host:?} is neither loopback nor admin.listen"
+        )));
+    }
+    if let Some(origin) = text(headers, &ORIGIN)
+        && origin != format!("http://{host}")
+        && origin != format!("https://{host}")
+    {
+        return Err(forbidden(format!(
+            "a page of {origin} may not steer the relay"
+        )));
+    }
+    let json = text(headers, &CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("application/json")
+    });
+    let why = "the body has to be application/json".to_owned();
+    json.then_some(())
+        .ok_or(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why))
+}
+
+/// Whether a Host header names loopback, or the address that is configured.
+fn is_own_host(host: &str, listen: SocketAddr) -> bool {
+    if host == listen.to_string() {
+        return true;
+    }
+    let Ok(authority) = host.parse::<axum::http::uri::Authority>() else {
+        return false;
+    };
+    let name = authority.host().trim_matches(['[', ']']);
+    let address = name.parse::<IpAddr>().ok();
+    name.eq_ignore_ascii_case("localhost")
+        || address.is_some_and(|ip| ip.is_loopback() || ip == listen.ip())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn tokens() {
+        let token = Secret::Literal("hunter2".into());
+        let ask =
+            |value: &str| authorised(&headers(&[(AUTHORIZATION, value)]), Some(&token)).is_ok();
+        assert!(ask("Bearer hunter2"));
+        assert!(ask("bearer  hunter2"));
+        // admin:hunter2
+        assert!(ask("Basic YWRtaW46aHVudGVyMg=="));
+        for wrong in [
+            "Bearer hunter",
+            "Bearer",
+            "Bearer ",
+            "hunter2",
+            "Basic hunter2",
+            "",
+        ] {
+            assert!(!ask(wrong), "{wrong:?}");
+        }
+        assert!(authorised(&HeaderMap::new(), Some(&token)).is_err());
+        assert!(authorised(&HeaderMap::new(), None).is_ok());
+        let gone = Secret::File("/nowhere".into());
+        assert!(authorised(&headers(&[(AUTHORIZATION, "Bearer ")]), Some(&gone)).is_err());
+    }
+
+    #[test]
+    fn a_page_of_elsewhere_can_not_post() {
+        let listen: SocketAddr = "127.0.0.1:9464".parse().unwrap();
+        let post = |pairs: &[(HeaderName, &str)]| {
+            let mut headers = headers(pairs);
+            headers
+                .entry(CONTENT_TYPE)
+                .or_insert(HeaderValue::from_static("application/json"));
+            local(&Method::POST, &headers, listen).map_err(|refused| refused.0)
+        };
+        assert_eq!(post(&[(HOST, "127.0.0.1:9464")]), Ok(()));
+        assert_eq!(post(&[(HOST, "localhost:1")]), Ok(()));
+        assert_eq!(post(&[(HOST, "[::1]:9464")]), Ok(()));
+        assert_eq!(
+            post(&[(HOST, "localhost:1"), (ORIGIN, "http://localhost:1")]),
+            Ok(())
+        );
+        for wrong in [
+            &[(HOST, "evil.example")][..],
+            &[(HOST, "localhost.evil.example:9464")],
+            &[],
+            &[(HOST, "localhost:1"), (ORIGIN, "http://evil.example")],
+            &[(HOST, "localhost:1"), (ORIGIN, "null")],
+            &[(HOST, "localhost:1"), (ORIGIN, "http://localhost:2")],
+        ] {
+            assert_eq!(post(wrong), Err(StatusCode::FORBIDDEN), "{wrong:?}");
+        }
+        let form = post(&[(HOST, "localhost"), (CONTENT_TYPE, "text/plain")]);
+        assert_eq!(form, Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        assert!(local(&Method::GET, &HeaderMap::new(), listen).is_ok());
+    }
+}

@@ -1,0 +1,40 @@
+//! Owns the probes: `/livez` and `/readyz`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::status::{sink_name, sink_state};
+use crate::relay::SharedState;
+
+/// Whether runtime and intake make progress, and nothing else: a restart would help.
+pub(super) async fn livez(State(state): State<Arc<SharedState>>) -> (StatusCode, &'static str) {
+    if state.is_live() {
+        (StatusCode::OK, "alive\n")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the intake makes no progress\n",
+        )
+    }
+}
+
+/// Whether the relay does its work. Sinks are listed; a dead one does not unready.
+pub(super) async fn readyz(State(state): State<Arc<SharedState>>) -> (StatusCode, Json<Value>) {
+    let checks = state.checks();
+    let ready = checks.iter().all(|check| check.ok);
+    let rows = state.sinks.rows().await;
+    let sinks = rows
+        .iter()
+        .map(|row| json!({ "name": sink_name(row), "state": sink_state(row).as_str() }));
+    let body = json!({ "ready": ready, "checks": checks, "sinks": sinks.collect::<Vec<_>>() });
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(body))
+}

@@ -1,0 +1,326 @@
+//! The admin server over a real core: schemas, pages, refusals, steering.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use relay_core::Admit as _;
+use relay_core::admit::{Connected, Received};
+use sapi_protocol::Framer;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::config::Config;
+use crate::http::Peer;
+use crate::relay::{Relay, SharedState};
+
+struct Running {
+    relay: Relay,
+    peer: Peer,
+    _home: TempDir,
+}
+
+async fn running(more: &str) -> Running {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let text = format!(
+        "[upstream]\nurl = 'ws://127.0.0.1:1'\ntenant_id = 'acmecorp01'\ntoken = 'hunter2'\nsubs_ids = ['relay_a']\n\
+         [journal]\ndir = {dir:?}\nreserve = '0B'\n[sinks.downstream]\ntype = 'websocket'\nlisten = '127.0.0.1:0'\n\
+         [sinks.archive]\ntype = 'file'\npath = '{path}'\nstart_from = 'earliest'\n[admin]\nlisten = '127.0.0.1:0'\n{more}",
+        dir = dir.join("journal").display().to_string(),
+        path = dir.join("events.ndjson").display(),
+    );
+    let file = dir.join("relay.toml");
+    std::fs::write(&file, text).unwrap();
+    let config = Config::load(std::slice::from_ref(&file), &[]).unwrap();
+    let relay = Relay::build(config, vec![file]).await.unwrap();
+    let peer = peer(&relay, None);
+    Running {
+        relay,
+        peer,
+        _home: home,
+    }
+}
+
+fn peer(relay: &Relay, token: Option<&Path>) -> Peer {
+    Peer::new(&format!("http://{}", relay.admin_address()), token).unwrap()
+}
+
+impl Running {
+    fn state(&self) -> &Arc<SharedState> {
+        self.relay.state()
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        let body = self
+            .peer
+            .get(path)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    async fn refused(&self, path: &str) -> String {
+        format!("{:#}", self.peer.get(path).await.unwrap_err())
+    }
+
+    async fn receive(&self, bytes: &str) {
+        let mut framer = Framer::new(1 << 20);
+        framer.push(bytes.to_owned().into());
+        let documents = std::iter::from_fn(|| framer.next()).collect();
+        let at_ms = crate::relay::now_ms();
+        let subscription: Arc<str> = "relay_a".into();
+        let received = Received {
+            subscription,
+            at_ms,
+            documents,
+        };
+        self.state().intake.documents(received).await.unwrap();
+        self.state().intake.flush().await;
+    }
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+const EVENT: &str = r#"{"AgentStatusChange":{"agentId":"a1","newState":4,"msgInfo":{"instanceId":"i","sequenceId":SEQ,"timestamp":1669235836708}}}"#;
+
+fn event(sequence: u64) -> String {
+    EVENT.replace("SEQ", &sequence.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_has_its_schema() {
+    let running = running("").await;
+    running.receive(&format!("{}{}", event(1), event(2))).await;
+    let status = running.json("/v1/status").await;
+    for key in [
+        "version",
+        "tenant",
+        "epoch",
+        "started_at",
+        "ready",
+        "subscriptions",
+        "journal",
+        "bus",
+        "sinks",
+        "clients",
+    ] {
+        assert!(status.get(key).is_some(), "{key}: {status}");
+    }
+    let subscription = &status["subscriptions"][0];
+    for key in [
+        "id",
+        "state",
+        "since",
+        "connected_at",
+        "expected_cut_at",
+        "last_byte_at",
+        "last_event_at",
+        "last_error",
+        "gaps",
+        "reconnects",
+    ] {
+        assert!(subscription.get(key).is_some(), "{key}: {subscription}");
+    }
+    assert_eq!(subscription["id"], "relay_a");
+    assert_eq!(
+        keys(&status["journal"]),
+        [
+            "bytes",
+            "commit_ms",
+            "first",
+            "last",
+            "oldest_at",
+            "writable"
+        ]
+    );
+    assert_eq!(keys(&status["bus"]), ["bytes", "first"]);
+    assert_eq!(status["clients"]["connected"], 0);
+    let sinks = status["sinks"].as_array().unwrap();
+    assert_eq!(sinks.len(), 2);
+    for key in [
+        "name",
+        "type",
+        "state",
+        "cursor",
+        "lag_events",
+        "lag_seconds",
+        "retries",
+        "last_error",
+    ] {
+        assert!(
+            sinks.iter().all(|sink| sink.get(key).is_some()),
+            "{key}: {sinks:?}"
+        );
+    }
+    assert_eq!(
+        (&sinks[0]["name"], &sinks[0]["type"]),
+        (&"archive".into(), &"file".into())
+    );
+    assert_eq!(
+        (&sinks[1]["name"], &sinks[1]["type"]),
+        (&"downstream".into(), &"websocket".into())
+    );
+    assert!(!status.to_string().contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_means_heard_from() {
+    let running = running("").await;
+    let silent = running.refused("/readyz").await;
+    assert!(
+        silent.contains("503") && silent.contains("no subscription has been heard"),
+        "{silent}"
+    );
+    assert_eq!(&running.peer.get("/livez").await.unwrap()[..], b"alive\n");
+    running.state().boards[0].update(|row| row.connected_at_ms = Some(crate::relay::now_ms()));
+    let ready = running.json("/readyz").await;
+    assert_eq!(ready["ready"], true);
+    assert_eq!(ready["checks"][0]["name"], "journal");
+    assert_eq!(ready["sinks"][0]["name"], "archive");
+    running.state().boards[0].update(|row| row.connected_at_ms = Some(1));
+    running.refused("/readyz").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_come_in_pages() {
+    let running = running("").await;
+    running.receive("{\"broken\": nope}\n").await;
+    running.receive("{\"also\": broken}\n").await;
+    let first = running.json("/v1/dead-letters?limit=1").await;
+    assert_eq!(first["items"].as_array().unwrap().len(), 1, "{first}");
+    let letter = &first["items"][0];
+    for key in [
+        "id",
+        "at",
+        "origin",
+        "reason",
+        "bytes_base64",
+        "size",
+        "truncated",
+    ] {
+        assert!(letter.get(key).is_some(), "{key}: {letter}");
+    }
+    assert_eq!(letter["origin"], "upstream");
+    let rest = running
+        .json(&format!("/v1/dead-letters?after={}", first["next"]))
+        .await;
+    assert_eq!(rest["items"].as_array().unwrap().len(), 1, "{rest}");
+    assert_eq!(rest["next"], Value::Null);
+    let none = running.json("/v1/dead-letters?sink=archive").await;
+    assert_eq!(none["items"], Value::Array(vec![]));
+    for wrong in [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "after=x",
+        "sinc=a",
+        "limit=1&limit=2",
+    ] {
+        let refused = running.refused(&format!("/v1/dead-letters?{wrong}")).await;
+        assert!(refused.contains("400"), "{wrong}: {refused}");
+    }
+    let gaps = running.json("/v1/gaps?limit=5").await;
+    assert_eq!(keys(&gaps), ["items", "next"]);
+    assert!(
+        running
+            .refused("/v1/gaps?sink=a")
+            .await
+            .contains("known here: after, limit")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_prometheus_text() {
+    let running = running("").await;
+    let connected = Connected {
+        subscription: "relay_a".into(),
+        at_ms: crate::relay::now_ms(),
+    };
+    running.state().intake.connected(connected).await.unwrap();
+    running.receive(&event(1)).await;
+    let text = running.peer.get("/metrics").await.unwrap();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    for series in [
+        "sapi_relay_journal_appended_events_total 1",
+        "sapi_relay_journal_writable 1",
+        "sapi_relay_config_last_reload_successful 1",
+        "sapi_relay_build_info{version=",
+        "sapi_relay_sink_state{sink=\"archive\",state=\"running\"} 1",
+        "sapi_relay_sink_lag_events{sink=\"archive\"}",
+        "sapi_relay_upstream_session_age_seconds{subscription=\"relay_a\"} 0",
+    ] {
+        assert!(text.contains(series), "{series}\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_is_steered() {
+    let running = running("").await;
+    running.receive(&format!("{}{}", event(1), event(2))).await;
+    let post = async |path: &str, body: &'static str| running.peer.post(path, body.into()).await;
+    let paused = post("/v1/sinks/archive/pause", "{}").await.unwrap();
+    assert!(
+        String::from_utf8_lossy(&paused).contains("paused"),
+        "{paused:?}"
+    );
+    let sought = post("/v1/sinks/archive/seek", r#"{"to": "earliest"}"#)
+        .await
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&sought).contains(".0\""),
+        "{sought:?}"
+    );
+    let resumed = post("/v1/sinks/archive/resume", "{}").await.unwrap();
+    assert!(
+        !String::from_utf8_lossy(&resumed).contains("paused"),
+        "{resumed:?}"
+    );
+    for (path, body, status) in [
+        ("/v1/sinks/archive/seek", "{}", "400"),
+        ("/v1/sinks/archive/seek", r#"{"to": "yesterday"}"#, "400"),
+        (
+            "/v1/sinks/archive/seek",
+            r#"{"to": "0000000000000001.1"}"#,
+            "400",
+        ),
+        ("/v1/sinks/archive/explode", "{}", "404"),
+        ("/v1/sinks/nobody/pause", "{}", "404"),
+        ("/v1/sinks/downstream/pause", "{}", "400"),
+    ] {
+        let refused = format!("{:#}", post(path, body).await.unwrap_err());
+        assert!(refused.contains(status), "{path}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_guards_all_but_the_probes() {
+    let running = running("token = 'letmein'").await;
+    for open in ["/livez", "/metrics"] {
+        running.peer.get(open).await.unwrap();
+    }
+    for closed in [
+        "/",
+        "/v1/status",
+        "/v1/gaps",
+        "/v1/dead-letters",
+        "/nothing",
+    ] {
+        let refused = running.refused(closed).await;
+        assert!(
+            refused.contains("401") || closed == "/nothing" && refused.contains("404"),
+            "{closed}: {refused}"
+        );
+    }
+    let file = running._home.path().join("token");
+    std::fs::write(&file, "letmein\n").unwrap();
+    let peer = peer(&running.relay, Some(&file));
+    assert!(peer.get("/v1/status").await.is_ok());
+    assert!(peer.get("/").await.is_ok());
+}

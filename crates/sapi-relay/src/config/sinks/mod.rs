@@ -1,0 +1,172 @@
+//! Owns `[sinks.*]`: what all sinks share, and which section reads which type.
+
+mod delivery;
+mod file;
+mod websocket;
+
+use super::section::Section;
+
+pub(crate) use delivery::Delivery;
+pub(crate) use file::File;
+pub(crate) use websocket::{Client, Websocket};
+
+/// One sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sink {
+    pub(crate) name: String,
+    pub(crate) enabled: bool,
+    pub(crate) kind: SinkKind,
+}
+
+/// What a sink is. A new type is one variant, one row of [`TYPES`] and one module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SinkKind {
+    Websocket(Websocket),
+    File(Delivery, File),
+}
+
+/// Every type that the documentation knows: its name, its own keys, and whether the worker drives it.
+const TYPES: [Type; 6] = [
+    Type {
+        name: "kafka",
+        keys: &[
+            "brokers",
+            "topic",
+            "key",
+            "exactly_once",
+            "transactional_id",
+            "cursor_topic",
+            "compression",
+            "tls",
+            "sasl",
+            "librdkafka",
+        ],
+        driven: true,
+        built: false,
+    },
+    Type {
+        name: "nats",
+        keys: &[
+            "servers",
+            "subject",
+            "jetstream",
+            "stream",
+            "create_stream",
+            "user",
+            "password",
+            "token",
+            "creds_file",
+            "nkey",
+            "tls",
+        ],
+        driven: true,
+        built: false,
+    },
+    Type {
+        name: "rabbitmq",
+        keys: &[
+            "url",
+            "exchange",
+            "declare",
+            "routing_key",
+            "unroutable",
+            "tls",
+        ],
+        driven: true,
+        built: false,
+    },
+    Type {
+        name: "webhook",
+        keys: &[
+            "url",
+            "secret",
+            "headers",
+            "timeout",
+            "mode",
+            "concurrency",
+            "tls",
+        ],
+        driven: true,
+        built: false,
+    },
+    Type {
+        name: "websocket",
+        keys: websocket::KEYS,
+        driven: false,
+        built: cfg!(feature = "websocket"),
+    },
+    Type {
+        name: "file",
+        keys: file::KEYS,
+        driven: true,
+        built: cfg!(feature = "file"),
+    },
+];
+
+struct Type {
+    name: &'static str,
+    keys: &'static [&'static str],
+    driven: bool,
+    built: bool,
+}
+
+/// Reads every sink; those with errors have reported them and are left out.
+pub(super) fn read(section: &Section<'_>) -> Vec<Sink> {
+    let sinks = section.children().into_iter();
+    let sinks = sinks.filter_map(|(name, section)| sink(name, &section));
+    sinks.collect()
+}
+
+fn sink(name: String, section: &Section<'_>) -> Option<Sink> {
+    let names = TYPES.map(|known| format!("{:?}", known.name)).join(", ");
+    let remedy = format!("one of {names}");
+    if !section.has("type") {
+        section.missing("type", &remedy);
+        return None;
+    }
+    let found = section.parsed("type", &remedy, |text| {
+        TYPES.iter().find(|known| known.name == text)
+    })?;
+    let enabled = section.flag("enabled", true);
+    if !found.built {
+        let remedy = format!(
+            "build it with the cargo feature {:?}, or remove the sink",
+            found.name
+        );
+        section.wrong("type", "is not built into this binary", &remedy);
+        return None;
+    }
+    let kind = match found.name {
+        "websocket" => SinkKind::Websocket(websocket::read(section)?),
+        _ => SinkKind::File(delivery::read(section), file::read(section)?),
+    };
+    section.finish(|key| elsewhere(key, found));
+    Some(Sink {
+        name,
+        enabled,
+        kind,
+    })
+}
+
+/// Explains a key that belongs to another type of sink.
+fn elsewhere(key: &str, found: &Type) -> Option<String> {
+    let (article, name) = (
+        if found.name.starts_with(['a', 'e', 'i', 'o']) {
+            "an"
+        } else {
+            "a"
+        },
+        found.name,
+    );
+    if !found.driven && delivery::KEYS.contains(&key) {
+        return Some(format!(
+            "{key} is for sinks that the relay delivers to; {article} {name} sink is read by its clients, \
+             each at its own pace: remove it"
+        ));
+    }
+    let owner = TYPES.iter().find(|known| known.keys.contains(&key))?;
+    Some(format!(
+        "{key} is a key of sinks of type {:?}; this one is of type {name:?}",
+        owner.name
+    ))
+}

@@ -1,0 +1,49 @@
+//! Owns where log lines go and what they look like: standard error, text on a terminal, JSON
+//! otherwise.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::config::{Log, LogFormat};
+
+/// What is never logged below info: others' crates, whose debug lines show requests with their
+/// credentials.
+const OURS: [&str; 4] = ["relay_", "sapi_", "sapi-relay", "panic"];
+
+/// Starts logging. A second start (in tests) changes nothing.
+pub(crate) fn start(config: &Log) {
+    let text = match config.format {
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => stderr().is_terminal(),
+    };
+    // The level was checked when the configuration was read.
+    let level = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = level.and(filter_fn(|line| {
+        *line.level() <= Level::INFO || OURS.iter().any(|name| line.target().starts_with(name))
+    }));
+    let log = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let log = if text {
+        let colour = stderr().is_terminal() && colour();
+        log.with_ansi(colour)
+            .with_target(false)
+            .with_filter(filter)
+            .boxed()
+    } else {
+        log.json()
+            .with_current_span(false)
+            .with_filter(filter)
+            .boxed()
+    };
+    tracing_subscriber::registry().with(log).try_init().ok();
+}
+
+/// Whether colour is wanted at all (<https://no-color.org>).
+pub(crate) fn colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,31 @@
+//! Owns the wiring of a sink of type `file`.
+
+use relay_core::cloudevents::Source;
+use relay_core::worker::{self, SinkHandle};
+use relay_sinks::file::{Config, File};
+
+use super::sinks::{Sinks, worker_config};
+use crate::config;
+
+/// Starts its worker.
+pub(super) fn start(
+    sinks: &Sinks,
+    name: &str,
+    delivery: &config::Delivery,
+    file: &config::File,
+) -> anyhow::Result<SinkHandle> {
+    let worker = worker_config(name, "file", delivery, &file.path.display().to_string())?;
+    let config = Config {
+        path: file.path.clone(),
+        rotate_bytes: file.rotate_bytes,
+        keep: file.keep,
+    };
+    let source = Source::new(&sinks.tenant, sinks.context.bus.epoch());
+    let make = move || File::new(config.clone(), source.clone());
+    Ok(worker::spawn(
+        &sinks.supervisor,
+        worker,
+        &sinks.context,
+        make,
+    ))
+}

@@ -1,0 +1,108 @@
+//! Owns SIGHUP: the configuration is read again, sinks and clients change, everything else stays.
+
+use crate::config::{Config, Sink, SinkKind};
+use crate::environment;
+use crate::failure::Failure;
+
+use super::shared::SharedState;
+use super::systemd;
+
+/// Reads the configuration again. If anything is wrong with it, nothing changes.
+pub(super) async fn reload(state: &SharedState) {
+    systemd::reloading();
+    let ok = match try_reload(state).await {
+        Ok(()) => {
+            tracing::info!("configuration reloaded");
+            true
+        }
+        Err(failure) => {
+            tracing::error!("the configuration was not reloaded, the one before stays: {failure}");
+            false
+        }
+    };
+    state
+        .metrics
+        .config_last_reload_successful
+        .set(i64::from(ok));
+    systemd::ready();
+}
+
+async fn try_reload(state: &SharedState) -> Result<(), Failure> {
+    let fresh = Config::load(&state.files, &environment())?;
+    for warning in &fresh.warnings {
+        tracing::warn!("{warning}");
+    }
+    let old = state.config();
+    for section in fresh.fixed_changes(&old) {
+        tracing::warn!("[{section}] has changed: that takes effect at the next start");
+    }
+    let running = state.sinks.configs().await;
+    let mut undo = Undo {
+        state,
+        running: running.clone(),
+    };
+    for sink in &fresh.sinks {
+        let before = running.iter().find(|other| other.name == sink.name);
+        if let Err(failure) = change(state, before, sink).await {
+            undo.back().await;
+            return Err(failure);
+        }
+    }
+    let gone = running
+        .iter()
+        .filter(|old| fresh.sinks.iter().all(|sink| sink.name != old.name));
+    for sink in gone {
+        tracing::info!(
+            sink = sink.name,
+            "removed; its cursor is kept until retention passes it"
+        );
+        state.sinks.stop(&sink.name, true).await;
+    }
+    state.set_config(fresh);
+    Ok(())
+}
+
+/// Brings one sink to its new configuration.
+async fn change(state: &SharedState, before: Option<&Sink>, sink: &Sink) -> Result<(), Failure> {
+    let Some(before) = before else {
+        tracing::info!(sink = sink.name, "added");
+        return state.sinks.start(sink).await;
+    };
+    if let (SinkKind::Websocket(old), SinkKind::Websocket(new)) = (&before.kind, &sink.kind) {
+        let mut same = new.clone();
+        same.clients.clone_from(&old.clients);
+        // Also where the clients look the same: their token files may hold something else.
+        if same == *old {
+            return Ok(state.sinks.replace_clients(sink, &new.clients).await?);
+        }
+    }
+    if before == sink {
+        return Ok(());
+    }
+    tracing::info!(sink = sink.name, "changed");
+    state.sinks.stop(&sink.name, false).await;
+    state.sinks.start(sink).await
+}
+
+/// The way back, when a change can't be made whole.
+struct Undo<'a> {
+    state: &'a SharedState,
+    running: Vec<Sink>,
+}
+
+impl Undo<'_> {
+    async fn back(&mut self) {
+        let now = self.state.sinks.configs().await;
+        for sink in &now {
+            if !self.running.contains(sink) {
+                let known = self.running.iter().any(|before| before.name == sink.name);
+                self.state.sinks.stop(&sink.name, !known).await;
+            }
+        }
+        for sink in self.running.iter().filter(|before| !now.contains(before)) {
+            if let Err(failure) = self.state.sinks.start(sink).await {
+                tracing::error!(sink = sink.name, "can't be started as it was: {failure}");
+            }
+        }
+    }
+}

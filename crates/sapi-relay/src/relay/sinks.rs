@@ -1,0 +1,228 @@
+//! Owns the running sinks: starting, changing and stopping them, and their rows of the status.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures_util::future::join_all;
+use relay_core::Metrics;
+use relay_core::filter::Filter;
+use relay_core::intake::Core;
+use relay_core::supervise::Supervisor;
+use relay_core::worker::{self, SinkHandle, SinkStatus, WorkerConfig};
+use tokio::sync::Mutex;
+
+#[cfg(feature = "websocket")]
+use super::listener;
+use crate::config::{self, Config, SinkKind};
+use crate::failure::Failure;
+
+/// Every running sink.
+#[derive(Debug)]
+pub(crate) struct Sinks {
+    pub(super) tenant: Arc<str>,
+    pub(super) context: worker::Context,
+    pub(super) supervisor: Arc<Supervisor>,
+    running: Mutex<BTreeMap<String, Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    config: config::Sink,
+    part: Part,
+}
+
+#[derive(Debug)]
+enum Part {
+    Worker(SinkHandle),
+    #[cfg(feature = "websocket")]
+    Listener(listener::Running),
+}
+
+/// A sink's row of `/v1/status`.
+#[derive(Clone, Debug)]
+pub(crate) enum SinkRow {
+    /// One that the relay delivers to.
+    Worker(SinkStatus),
+    /// One that clients read, where, and how many are connected.
+    Listener {
+        name: String,
+        address: SocketAddr,
+        connected: usize,
+    },
+}
+
+impl Sinks {
+    pub(super) fn new(
+        config: &Config,
+        core: &Core,
+        metrics: &Arc<Metrics>,
+        supervisor: Arc<Supervisor>,
+    ) -> Self {
+        Self {
+            tenant: config.upstream.tenant_id.as_str().into(),
+            context: worker::Context {
+                bus: core.bus.clone(),
+                store: core.store.clone(),
+                dead_letters: core.dead_letters.clone(),
+                notices: core.notices.clone(),
+                metrics: Arc::clone(metrics),
+                retention_bytes: config.journal.keep.retention_bytes,
+            },
+            supervisor,
+            running: Mutex::default(),
+        }
+    }
+
+    /// Starts a sink. A listener is bound when it returns.
+    pub(super) async fn start(&self, sink: &config::Sink) -> Result<(), Failure> {
+        let part = match &sink.kind {
+            #[cfg(feature = "websocket")]
+            SinkKind::Websocket(websocket) => {
+                Part::Listener(listener::Running::start(self, &sink.name, websocket).await?)
+            }
+            #[cfg(not(feature = "websocket"))]
+            SinkKind::Websocket(_) => return Err(not_built(&sink.name)),
+            #[cfg(feature = "file")]
+            SinkKind::File(delivery, file) => {
+                Part::Worker(super::file::start(self, &sink.name, delivery, file)?)
+            }
+            #[cfg(not(feature = "file"))]
+            SinkKind::File(..) => return Err(not_built(&sink.name)),
+        };
+        let running = Running {
+            config: sink.clone(),
+            part,
+        };
+        self.running.lock().await.insert(sink.name.clone(), running);
+        Ok(())
+    }
+
+    /// Every sink's row, by name.
+    pub(crate) async fn rows(&self) -> Vec<SinkRow> {
+        let running = self.running.lock().await;
+        let rows = running.iter().map(|(name, sink)| match &sink.part {
+            Part::Worker(handle) => SinkRow::Worker(handle.status()),
+            #[cfg(feature = "websocket")]
+            Part::Listener(listener) => {
+                let (address, connected) = (listener.address(), listener.connected());
+                SinkRow::Listener {
+                    name: name.clone(),
+                    address,
+                    connected,
+                }
+            }
+        });
+        rows.collect()
+    }
+
+    /// Sets the gauges that are computed when somebody looks.
+    pub(crate) async fn scrape(&self) {
+        for sink in self.running.lock().await.values() {
+            match &sink.part {
+                Part::Worker(handle) => handle.scrape(),
+                #[cfg(feature = "websocket")]
+                Part::Listener(_) => {}
+            }
+        }
+    }
+
+    /// The handle of a sink that the relay delivers to; `None`: there is no such sink. `Some(None)`:
+    /// it is one that clients read.
+    pub(crate) async fn worker(&self, name: &str) -> Option<Option<SinkHandle>> {
+        let running = self.running.lock().await;
+        running.get(name).map(|sink| match &sink.part {
+            Part::Worker(handle) => Some(handle.clone()),
+            #[cfg(feature = "websocket")]
+            Part::Listener(_) => None,
+        })
+    }
+
+    /// The configurations that run.
+    pub(super) async fn configs(&self) -> Vec<config::Sink> {
+        self.running
+            .lock()
+            .await
+            .values()
+            .map(|sink| sink.config.clone())
+            .collect()
+    }
+
+    /// Stops a sink. One that is gone for good holds retention back no more.
+    pub(super) async fn stop(&self, name: &str, for_good: bool) {
+        let removed = self.running.lock().await.remove(name);
+        if let Some(sink) = removed {
+            stop(&sink.part).await;
+            if for_good {
+                self.context.store.unregister_sink(name);
+            }
+        }
+    }
+
+    /// Replaces who may connect to a listener, without touching the others' connections.
+    pub(super) async fn replace_clients(
+        &self,
+        sink: &config::Sink,
+        clients: &[config::Client],
+    ) -> anyhow::Result<()> {
+        let mut running = self.running.lock().await;
+        let Some(running) = running.get_mut(&sink.name) else {
+            return Ok(());
+        };
+        match &running.part {
+            #[cfg(feature = "websocket")]
+            Part::Listener(listener) => listener
+                .renew(clients)
+                .with_context(|| format!("sinks.{}.clients", sink.name))?,
+            Part::Worker(_) => {}
+        }
+        running.config = sink.clone();
+        Ok(())
+    }
+
+    /// Stops all of them, each in its own time.
+    pub(super) async fn stop_all(&self) {
+        let running = std::mem::take(&mut *self.running.lock().await);
+        join_all(running.values().map(|sink| stop(&sink.part))).await;
+    }
+}
+
+async fn stop(part: &Part) {
+    match part {
+        Part::Worker(handle) => handle.stop().await,
+        #[cfg(feature = "websocket")]
+        Part::Listener(listener) => listener.stop().await,
+    }
+}
+
+/// A sink that was left out of the build; the configuration has refused it already.
+#[cfg(not(all(feature = "websocket", feature = "file")))]
+fn not_built(name: &str) -> Failure {
+    Failure::from(anyhow::anyhow!(
+        "sinks.{name} is of a type that is not built into this binary"
+    ))
+}
+
+/// What the worker is told; `fingerprint` holds what a sink connects to.
+pub(super) fn worker_config(
+    name: &str,
+    kind: &'static str,
+    delivery: &config::Delivery,
+    fingerprint: &str,
+) -> anyhow::Result<WorkerConfig> {
+    Ok(WorkerConfig {
+        filter: Filter::parse(&delivery.types)?,
+        notices: delivery.notices,
+        start_from: delivery.start_from,
+        batch_events: delivery.batch_events,
+        batch_bytes: delivery.batch_bytes,
+        in_flight_bytes: delivery.in_flight_bytes,
+        retry_min: delivery.retry_min,
+        retry_max: delivery.retry_max,
+        on_reject: delivery.on_reject,
+        max_consecutive_rejections: delivery.max_consecutive_rejections,
+        fingerprint: fingerprint.to_owned(),
+        ..WorkerConfig::new(name, kind)
+    })
+}
