@@ -51,6 +51,8 @@ pub struct Simulator {
     addr: SocketAddr,
     secure: bool,
     tasks: TaskTracker,
+    sessions: TaskTracker,
+    accepting: CancellationToken,
     ended: CancellationToken,
     _guard: DropGuard,
 }
@@ -77,17 +79,20 @@ impl Simulator {
         let addr = listener.local_addr().map_err(listen)?;
         let hub = Arc::new(Hub::new(config));
         hub.emit(hub.config.preload);
-        let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, sessions) = (TaskTracker::new(), TaskTracker::new());
+        let ended = CancellationToken::new();
         let server = Server {
             hub: Arc::clone(&hub),
             tasks: tasks.clone(),
+            sessions: sessions.clone(),
             ended: ended.clone(),
             cookie: Arc::from(format!("{:032x}", rand::rng().random::<u128>())),
         };
         let secure = tls.is_some();
-        let accepting = ended.clone();
+        let accepting = ended.child_token();
+        let until = accepting.clone();
         tasks.spawn(async move {
-            accepting
+            until
                 .run_until_cancelled_owned(http::accept(listener, tls, server))
                 .await
         });
@@ -105,6 +110,8 @@ impl Simulator {
             addr,
             secure,
             tasks,
+            sessions,
+            accepting,
             _guard: ended.clone().drop_guard(),
             ended,
         })
@@ -220,19 +227,14 @@ impl Simulator {
 
     /// Closes every connection (1001) and ends.
     pub async fn stop(self) {
+        self.accepting.cancel();
         self.hub.stop_all(&Stop::Close(1001, "going away"));
-        let simulator = self;
-        if timeout(
-            STOP_TIMEOUT,
-            simulator.wait_until(|running| running.connected() == 0),
-        )
-        .await
-        .is_err()
-        {
+        self.sessions.close();
+        if timeout(STOP_TIMEOUT, self.sessions.wait()).await.is_err() {
             tracing::warn!("sessions did not end in time");
         }
-        simulator.ended.cancel();
-        simulator.tasks.wait().await;
+        self.ended.cancel();
+        self.tasks.wait().await;
     }
 }
 

@@ -14,7 +14,7 @@ family! {
     REPLAY_HEARTBEATS = "B7" "replay-heartbeats" Nothing, "heartbeats are stored and replayed too";
     REPLAY_DELAY = "B7" "replay-delay" Number(3000), "stored events come so many ms after the connect";
     REPLAY_DUPLICATES = "B8" "replay-duplicates" Number(5), "the last so many written events are replayed again, like --overlap";
-    #[once] HALF_OPEN_LOSS = "B8" "half-open-loss" Number(5), "so many events are written into a dead socket and count as delivered; then the connection drops";
+    #[once] HALF_OPEN_LOSS = "B8" "half-open-loss" Number(5), "so many events after a session's first are written into a dead socket and count as delivered; then the connection drops";
     REQUEUE_AT_TAIL = "B8" "requeue-at-tail" Nothing, "events that were being written when the connection ended come after the stored ones";
     #[once] CUT_DURING_REPLAY = "B8" "cut-during-replay" Number(10), "the connection drops after so many replayed events; the next one gets the rest";
     REPLAY_REST_LOST = "B8" "replay-rest-lost" Nothing, "with cut-during-replay: the rest is lost";

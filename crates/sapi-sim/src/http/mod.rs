@@ -32,6 +32,8 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub(crate) struct Server {
     pub(crate) hub: Arc<Hub>,
     pub(crate) tasks: TaskTracker,
+    /// The upgraded connections: these close in good order.
+    pub(crate) sessions: TaskTracker,
     pub(crate) ended: CancellationToken,
     /// The browser test page's session, known to nobody but a browser that logged in.
     pub(crate) cookie: Arc<str>,

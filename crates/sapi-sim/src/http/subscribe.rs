@@ -54,9 +54,9 @@ pub(super) async fn answer(
     let response = switching(request.headers());
     let upgrade = hyper::upgrade::on(&mut request);
     let ended = server.ended.clone();
-    let tasks = server.tasks.clone();
+    let sessions = server.sessions.clone();
     let upgraded = upgraded(server, upgrade, decided, connection);
-    tasks.spawn(async move { ended.run_until_cancelled_owned(upgraded).await });
+    sessions.spawn(async move { ended.run_until_cancelled_owned(upgraded).await });
     response
 }
 

@@ -252,10 +252,13 @@ impl Hub {
         self.config
             .events
             .is_some_and(|events| state.events >= events)
-            && connected.all(|subscription| subscription.pending(&state.log) == 0)
+            && connected.all(|subscription| !subscription.has_pending(&state.log))
             && state
                 .sessions
                 .values()
                 .all(|session| session.in_flight.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests;

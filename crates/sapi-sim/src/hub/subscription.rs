@@ -57,6 +57,13 @@ impl Subscription {
         (self.backlog.len() + live) as u64
     }
 
+    /// Whether it has yet to get any.
+    pub(super) fn has_pending(&self, log: &Log) -> bool {
+        !self.backlog.is_empty()
+            || (self.next.max(log.first())..log.next())
+                .any(|n| log.get(n).is_some_and(|record| record.is_for(&self.id)))
+    }
+
     /// A new subscription begins with some history, if a fault says so.
     pub(super) fn begin(&mut self, log: &Log, faults: &Faults) {
         if let Some(history) = faults.fire(&knob::FIRST_HISTORY) {

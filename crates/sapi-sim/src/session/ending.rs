@@ -21,6 +21,7 @@ impl Session {
     /// Ends the connection. The subscription is free again before the client can see it.
     pub(super) async fn end(mut self, over: Over, connection: u64) {
         let hub = Arc::clone(&self.hub);
+        let over = self.unheard(over);
         if matches!(over, Over::ClientClose(_)) {
             self.write_on().await;
         }
@@ -45,6 +46,16 @@ impl Session {
             Over::Stop(Stop::Mute) => {
                 hub.ended(connection, EndedBy::Server, None, "silent");
             }
+        }
+    }
+
+    /// A connection that is silent does not say goodbye either.
+    fn unheard(&self, over: Over) -> Over {
+        match over {
+            Over::Stop(Stop::Close(..)) if self.muted() => {
+                Over::Stop(Stop::Drop("ended while silent"))
+            }
+            Over::Stop(_) | Over::ClientClose(_) | Over::Gone => over,
         }
     }
 
@@ -83,7 +94,7 @@ impl Session {
 
     async fn answer_close(&mut self, code: Option<u16>) {
         let faults = &self.hub.faults;
-        if faults.fires(&knob::CLOSE_NEVER_ANSWERED) {
+        if self.muted() || faults.fires(&knob::CLOSE_NEVER_ANSWERED) {
             while self.client.next().await.is_some() {}
             return;
         }

@@ -2,9 +2,11 @@
 //! connection. What there is to write, and what becomes of it after, the hub decides.
 
 mod client;
+mod clock;
 mod encode;
 mod ending;
 pub(crate) mod frames;
+mod half_open;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -258,38 +260,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether writes go nowhere: a half-open connection that nobody has noticed yet.
-    fn sinking(&mut self) -> bool {
-        if self.black_hole.is_none() {
-            let faults = &self.hub.faults;
-            let idle = self.last_write.elapsed();
-            if self.first_event.is_some() && faults.on(&knob::HALF_OPEN_LOSS) {
-                self.black_hole = faults
-                    .fire(&knob::HALF_OPEN_LOSS)
-                    .map(|arg| arg.number().max(1));
-            } else if let Some(arg) = faults.arg(&knob::IDLE_DROP)
-                && idle >= Duration::from_secs(arg.number())
-            {
-                faults.fire(&knob::IDLE_DROP);
-                self.black_hole = Some(1);
-            }
-        }
-        self.black_hole.is_some()
-    }
-
-    /// "Writes" documents into the dead socket; drops it after the last.
-    fn sink(&mut self, taken: &[Taken]) -> Result<bool, Over> {
-        let stop = self.hub.written(self.number, taken.len(), true);
-        let events = taken.iter().filter(|document| document.event).count() as u64;
-        let left = self.black_hole.unwrap_or(0).saturating_sub(events);
-        self.black_hole = Some(left);
-        match stop {
-            Some(stop) => Err(Over::Stop(stop)),
-            None if left == 0 => Err(Over::Stop(Stop::Drop("half open"))),
-            None => Ok(true),
-        }
-    }
-
     /// Writes bytes; a stop, the cut and (if a fault says so) a slow reader interrupt it.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Over> {
         let cut = self.cut_at();
@@ -340,80 +310,6 @@ impl Session {
             Some(Said::Data) => faults
                 .fires(&knob::CLOSE_ON_TEXT)
                 .then_some(Over::Stop(Stop::Close(1003, "nothing is expected"))),
-        }
-    }
-
-    /// The heartbeat's time has come.
-    async fn beat(&mut self, muted: bool) -> Option<Over> {
-        let period = self.hub.config.heartbeat;
-        self.next_beat = Instant::now() + period;
-        if muted {
-            return None;
-        }
-        let faults = &self.hub.faults;
-        if faults.fires(&knob::EXPECT_PONG) {
-            if self.unanswered_pings > 0 {
-                return Some(Over::Stop(Stop::Close(1002, "no pong")));
-            }
-            self.unanswered_pings += 1;
-            let mut out = Vec::new();
-            frames::ping(&mut out);
-            if let Err(over) = self.write(&out).await {
-                return Some(over);
-            }
-        }
-        let faults = &self.hub.faults;
-        if faults.fires(&knob::HEARTBEAT_PING) {
-            let mut out = Vec::new();
-            frames::ping(&mut out);
-            return self.write(&out).await.err();
-        }
-        let busy = self.last_event.elapsed() < period && self.first_event.is_some();
-        let skipped = faults.fires(&knob::HEARTBEAT_OFF)
-            || (busy && faults.fires(&knob::HEARTBEAT_IDLE_ONLY))
-            || (self.first_event.is_none() && faults.fires(&knob::FIRST_UNTIL_EVENT))
-            || (self.hub.has_stored(self.number) && faults.fires(&knob::HEARTBEAT_NOT_IN_REPLAY));
-        if !skipped {
-            self.hub.heartbeat(&self.subs_id);
-        }
-        None
-    }
-
-    /// When the session is cut.
-    fn cut_at(&self) -> Instant {
-        let faults = &self.hub.faults;
-        if faults.on(&knob::CUT_NEVER) || faults.on(&knob::BRIDGE) {
-            return Instant::now() + NEVER;
-        }
-        let length = faults
-            .arg(&knob::CUT_EARLY)
-            .map_or(self.hub.config.session_length, |arg| {
-                Duration::from_secs(arg.number())
-            });
-        let from = if faults.on(&knob::CUT_FROM_FIRST_EVENT) {
-            match self.first_event {
-                Some(first) => first,
-                None => return Instant::now() + NEVER,
-            }
-        } else {
-            self.started
-        };
-        from + length
-    }
-
-    /// How the cut is done.
-    fn cut(&self) -> Stop {
-        let faults = &self.hub.faults;
-        faults.fire(&knob::CUT_EARLY);
-        faults.fire(&knob::CUT_FROM_FIRST_EVENT);
-        if faults.fires(&knob::CUT_RESET) {
-            Stop::Reset("cut")
-        } else {
-            Stop::cut(
-                faults
-                    .fire(&knob::CUT_CODE)
-                    .map_or(1000, |arg| arg.number()),
-            )
         }
     }
 }

@@ -123,6 +123,111 @@ fn agents_live_by_the_documented_states() {
     assert!(last.len() > 20);
 }
 
+/// Names in the order they are written, at the body's level and in attachedData.
+fn names(document: &[u8]) -> (Vec<String>, Vec<String>) {
+    let text = std::str::from_utf8(document).unwrap();
+    let keys: Vec<String> = text
+        .split("\"attachedDataKey\":\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect();
+    let value: Value = serde_json::from_slice(document).unwrap();
+    let mut members: Vec<String> = value["Interaction"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    members.sort_by_key(|name| text.find(&format!("\"{name}\":")).unwrap());
+    (members, keys)
+}
+
+#[test]
+fn interactions_have_the_members_of_the_vendors_samples_in_their_order() {
+    let samples = [
+        (
+            "InteractionCreated",
+            "attachedData callState event inboundChannelid interactionEventTS interactionGUID msgInfo resourceType",
+            "@pri callingName cha cnt con med pho phoneNum remoteCallingName remotePhoneNum tok",
+        ),
+        (
+            "InteractionQueued",
+            "attachedData callState direction event eventTS inboundChannelid interactionEventTS interactionGUID \
+             isAgentInitiated mediaType msgInfo priority queueId queueList queueTime resourceType transactionNum",
+            "@pri callingName cha channelName cnt con med otim pcsOffered pho phoneNum priority que queueDirection \
+             remoteCallingName remotePhoneNum tenantName tenantRecServer tenantSkillName tim tok",
+        ),
+        (
+            "InteractionDeleted",
+            "attachedData callHangupReason callState dispositionCode event hangupInitiator inboundChannelid \
+             interactionEventTS interactionGUID isAgentInitiated isDirectAccess isQueued mediaType msgInfo \
+             recordingMode rejectReason resourceType",
+            "",
+        ),
+    ];
+    let mut world = World::new(2, "acmecorp01", 20);
+    let stamp = Stamp {
+        instance: "i".into(),
+        sequence: 1,
+        timestamp: 1,
+    };
+    let all: Vec<_> = (0..3000)
+        .map(|n| world.next(1_669_235_827_942 + n, Dialect::default()))
+        .map(|content| content.stamped(&stamp, StampStyle::Numbers).bytes)
+        .collect();
+    for (event, members, keys) in samples {
+        let marks = [format!("\"event\":\"{event}\""), "\"@pri\"".to_owned()];
+        let sample = all.iter().find(|document| {
+            let text = std::str::from_utf8(document).unwrap();
+            // An inbound call that no agent has yet, as in the samples.
+            marks.iter().all(|mark| text.contains(mark))
+                && !text.contains("\"agentId\"")
+                && text.contains("\"eventTS\"") == (event == "InteractionQueued")
+        });
+        let (written, attached) = names(sample.unwrap());
+        assert_eq!(
+            written,
+            members.split_whitespace().collect::<Vec<_>>(),
+            "{event}"
+        );
+        if !keys.is_empty() {
+            assert_eq!(
+                attached,
+                keys.split_whitespace().collect::<Vec<_>>(),
+                "{event}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_guid_has_the_vendors_shape_and_names_its_media() {
+    let mut media = std::collections::BTreeSet::new();
+    for body in documents(6, 5_000, Dialect::default())
+        .iter()
+        .filter_map(|document| document.get("Interaction"))
+    {
+        let guid = body["interactionGUID"].as_str().unwrap();
+        let parts: Vec<&str> = guid.split('-').collect();
+        let [int, time, id, medium, number, tenant] = parts[..] else {
+            panic!("{guid}")
+        };
+        assert_eq!(
+            (int, number, tenant, id.len()),
+            ("int", "00", "acmecorp01", 25)
+        );
+        assert!(u64::from_str_radix(time, 16).unwrap() >= 1_669_235_827_942);
+        let resource = body["resourceType"].as_u64().unwrap();
+        assert_eq!(
+            ["phone", "email", "chat"][usize::try_from(resource).unwrap()],
+            medium
+        );
+        assert!(body.get("mediaType").is_none_or(|named| named == medium));
+        media.insert(medium.to_owned());
+    }
+    assert_eq!(media.len(), 3);
+}
+
 #[test]
 fn the_seed_decides() {
     assert_eq!(

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use sapi_protocol::{Document, Format, xml::json_to_xml};
 use sapi_sim::{Config, Kind, Numbering};
 
-use crate::client::{Ask, bytes, connect, made, start, within};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use crate::client::{Ask, bytes, connect, gone, made, start, within};
 
 #[tokio::test]
 async fn a_client_receives_the_ledger() {
@@ -101,6 +103,28 @@ async fn heartbeats_share_the_numbers_of_events() {
             .any(|entry| entry.kind == Kind::Heartbeat)
     );
     sim.stop().await;
+}
+
+/// Any number of connections that end in good order: every event once, in order, byte for byte.
+#[tokio::test]
+async fn nothing_is_lost_or_doubled_over_many_sessions() {
+    let sim = start(Config::default(), &[]).await;
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut received = Vec::new();
+    for _ in 0..40 {
+        let mut client = connect(&sim, "a").await;
+        sim.emit(rng.random_range(0..50));
+        let known = made(&sim).len() - received.len();
+        received.extend(client.events(rng.random_range(0..=known)).await);
+        sim.emit(rng.random_range(0..50));
+        received.extend(client.close().await.into_iter().map(Document::into_bytes));
+        gone(&sim).await;
+        sim.emit(rng.random_range(0..20));
+    }
+    let mut client = connect(&sim, "a").await;
+    received.extend(client.events(made(&sim).len() - received.len()).await);
+    assert_eq!(received, bytes(&made(&sim)));
+    assert!(made(&sim).iter().all(|entry| entry.written.len() == 1));
 }
 
 #[tokio::test]

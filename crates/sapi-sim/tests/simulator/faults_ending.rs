@@ -157,6 +157,9 @@ async fn a_connection_without_a_byte() {
     sim.clear_fault("silent").unwrap();
     assert_eq!(client.events(3).await, bytes(&made(&sim)));
     assert!(sim.fired("silent") > 0);
+    sim.set_fault("silent").unwrap();
+    sim.set_fault("cut-now").unwrap();
+    assert_eq!(client.end().await, Ended::Dropped, "not even a Close");
 }
 
 #[tokio::test]
