@@ -144,6 +144,15 @@ struct Board {
     busy_since: AtomicU64,
 }
 
+impl Board {
+    fn running() -> Self {
+        Self {
+            alive: AtomicBool::new(true),
+            ..Self::default()
+        }
+    }
+}
+
 /// How the commit thread gets on, for `/livez`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {

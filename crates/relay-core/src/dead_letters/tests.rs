@@ -1,1 +1,174 @@
-//! Tests of dead letters.
+//! Dead letters: kept, listed, counted, bounded.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn config() -> DeadLetterConfig {
+    DeadLetterConfig {
+        retention_age: Duration::from_hours(720),
+        retention_bytes: 64 << 20,
+    }
+}
+
+fn open(dir: &Path, config: DeadLetterConfig) -> (DeadLetters, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    (
+        DeadLetters::open(dir, "acme", config, Arc::clone(&metrics)).unwrap(),
+        metrics,
+    )
+}
+
+fn letter(sink: Option<&str>, n: u64) -> DeadLetter {
+    let bytes = Bytes::from(format!("bytes of {n}"));
+    DeadLetter {
+        id: 0,
+        at: timestamp(1_000 + n),
+        origin: if sink.is_some() {
+            Origin::Sink
+        } else {
+            Origin::Upstream
+        },
+        sink: sink.map(str::to_owned),
+        subscription: None,
+        event_id: Some(format!("event {n}")),
+        cursor: None,
+        reason: "refused".to_owned(),
+        size: bytes.len() as u64,
+        bytes,
+        truncated: false,
+    }
+}
+
+#[tokio::test]
+async fn letters_are_listed_by_page_and_sink_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (letters, metrics) = open(dir.path(), config());
+    for n in 0..10 {
+        letters
+            .put(vec![letter(Some("lake"), 2 * n), letter(None, 2 * n + 1)])
+            .await
+            .unwrap();
+    }
+    assert_eq!(metrics.dead_letters.with_label_values(&["lake"]).get(), 10);
+    letters.close();
+    assert!(letters.put(vec![letter(None, 1)]).await.is_err());
+    drop(letters);
+    let (letters, metrics) = open(dir.path(), config());
+    assert_eq!(
+        metrics.dead_letters.with_label_values(&["upstream"]).get(),
+        10
+    );
+    assert_eq!(letters.count("lake"), 10);
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let page = letters.list(Some("lake"), after, 3).await.unwrap();
+        assert!(page.items.len() <= 3);
+        seen.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<_> = (0..10).map(|n| format!("event {}", 2 * n)).collect();
+    let ids: Vec<_> = seen
+        .iter()
+        .filter_map(|letter| letter.event_id.clone())
+        .collect();
+    assert_eq!(ids, expected);
+    assert_eq!(&seen[1].bytes[..], b"bytes of 2");
+    assert_eq!(
+        letters.list(None, None, 1000).await.unwrap().items.len(),
+        20
+    );
+    assert!(
+        letters
+            .list(Some("nobody"), None, 10)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_letter_has_the_documented_shape() {
+    let letter = DeadLetter {
+        id: 3,
+        ..letter(Some("lake"), 0)
+    };
+    assert_eq!(
+        serde_json::to_string(&letter).unwrap(),
+        r#"{"id":3,"at":"1970-01-01T00:00:01Z","origin":"sink","sink":"lake","event_id":"event 0","reason":"refused","bytes_base64":"Ynl0ZXMgb2YgMA==","size":10,"truncated":false}"#
+    );
+}
+
+#[tokio::test]
+async fn the_oldest_are_dropped_first_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = DeadLetterConfig {
+        retention_bytes: 4 << 20,
+        ..config()
+    };
+    let (letters, metrics) = open(dir.path(), bounds);
+    let large = Bytes::from(vec![b'x'; 64 << 10]);
+    for n in 0..200 {
+        let sink = ["lake", "hook"][usize::from(n % 3 == 0)];
+        letters
+            .put(vec![DeadLetter {
+                bytes: large.clone(),
+                ..letter(Some(sink), n)
+            }])
+            .await
+            .unwrap();
+    }
+    let kept = letters.list(None, None, 1000).await.unwrap().items;
+    assert!((16..=80).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(kept.last().unwrap().event_id.as_deref(), Some("event 199"));
+    let dropped = metrics.dead_letters_dropped_total.get();
+    assert_eq!(dropped + kept.len() as u64, 200);
+    for sink in ["lake", "hook"] {
+        let count = kept
+            .iter()
+            .filter(|letter| letter.sink.as_deref() == Some(sink))
+            .count();
+        assert_eq!(letters.count(sink), count as u64, "{sink}");
+        assert_eq!(
+            metrics.dead_letters.with_label_values(&[sink]).get(),
+            i64::try_from(count).unwrap()
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn counts_are_those_of_a_list(
+        steps in prop::collection::vec((0..3usize, 1..20u64, any::<bool>()), 1..100),
+    ) {
+        let (mut counts, mut model) = (Counts::default(), Vec::new());
+        let labels = ["upstream", "lake", "hook"];
+        let (mut next, mut first) = (1, 1);
+        for (label, many, trim) in steps {
+            for _ in 0..many {
+                counts.add(labels[label], next);
+                model.push((next, labels[label]));
+                next += 1;
+            }
+            if trim {
+                first = (first + many).min(next);
+                let before = model.len();
+                model.retain(|(place, _)| *place >= first);
+                prop_assert_eq!(counts.trim(first), (before - model.len()) as u64);
+            }
+            let mut totals: HashMap<&str, u64> = HashMap::new();
+            for (_, label) in &model {
+                *totals.entry(label).or_default() += 1;
+            }
+            for label in labels {
+                prop_assert_eq!(counts.get(label), totals.get(label).copied().unwrap_or(0));
+            }
+        }
+    }
+}

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use relay_journal::{
@@ -148,15 +147,13 @@ fn start(
         reserve,
     } = opened;
     let bus = Bus::new(log.clone(), config.bus_memory);
-    let board = Arc::new(Board::default());
-    board.alive.store(true, Relaxed);
+    let board = Arc::new(Board::running());
     let (gate, gate_seen) = watch::channel(Gate::Open);
-    let first_ms = last_ms.unwrap_or(0);
     let stage = Stage::new(
         config,
         log.epoch(),
         dedup,
-        first_ms,
+        last_ms.unwrap_or(0),
         &store,
         notices.clone(),
     );
@@ -196,8 +193,7 @@ fn start(
     let thread = std::thread::Builder::new()
         .name("commit".into())
         .spawn(|| committer.run());
-    let what = "starting the commit thread";
-    let thread = thread.map_err(|source| OpenError::Io { what, source })?;
+    let thread = thread.map_err(not_started)?;
     Ok(Core {
         bus,
         intake,
@@ -209,6 +205,11 @@ fn start(
         store_thread,
         _dropped: stop,
     })
+}
+
+fn not_started(source: io::Error) -> OpenError {
+    let what = "starting the commit thread";
+    OpenError::Io { what, source }
 }
 
 fn open_files(config: &CoreConfig) -> Result<Opened, OpenError> {

@@ -52,6 +52,8 @@ pub(in crate::intake) struct Stage {
     heard: bool,
     notices: Notices,
     metrics: Arc<Metrics>,
+    /// When what is being judged was taken: close enough for what waits for seconds.
+    pub(in crate::intake) now: Instant,
     /// Journal time: the newest record's.
     last_ms: u64,
     /// The last arrival that lay before journal time by far was noticed.
@@ -109,6 +111,7 @@ impl Stage {
             heard: false,
             notices,
             metrics: Arc::clone(&config.metrics),
+            now: Instant::now(),
             last_ms,
             behind: false,
             head: Vec::new(),
@@ -182,7 +185,7 @@ impl Stage {
 
     /// What a document says of the numbering and of the connection, a heartbeat as well.
     fn observe(&mut self, index: usize, info: &MsgInfo<'_>, heartbeat: bool, at_ms: u64) {
-        let now = Instant::now();
+        let now = self.now;
         let numbered = info.instance.as_deref().zip(info.sequence);
         let observed = numbered.and_then(|(instance, sequence)| {
             self.ledgers

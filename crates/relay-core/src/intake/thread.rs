@@ -100,6 +100,7 @@ impl Committer {
             self.board
                 .busy_since
                 .store(millis(self.started.elapsed()).max(1), Relaxed);
+            self.stage.now = Instant::now();
             let mut group = self.keeper.writer.begin();
             for queued in &mut taken.items {
                 group = self.item(&mut queued.item, group)?;

@@ -6,8 +6,7 @@ use crate::admit::DisconnectReason;
 use crate::intake::Across;
 
 fn rig() -> Rig {
-    let rig = Rig::with(&["a", "b"], |config| config.dedup.across = Across::Content);
-    rig
+    Rig::with(&["a", "b"], |config| config.dedup.across = Across::Content)
 }
 
 /// The same event as another subscription numbers it.
@@ -45,7 +44,7 @@ async fn equal_content_is_delivered_as_often_as_one_subscription_shows_it() {
 async fn the_counts_survive_a_kill() {
     let rig = rig();
     let [first, second] = [Doc::event(1).body("x"), Doc::event(2).body("x")];
-    rig.admit("a", &[first.clone()]).await;
+    rig.admit("a", std::slice::from_ref(&first)).await;
     rig.admit("b", &[as_b(&first)]).await;
     let rig = rig.killed().await;
     // Replays of what either has shown, then a new one that both show.

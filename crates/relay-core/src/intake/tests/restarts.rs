@@ -7,7 +7,7 @@ use super::rig::now_ms;
 use super::{Doc, Rig};
 use crate::admit::DisconnectReason;
 use crate::intake::{Core, OpenError};
-use crate::notice::NoticeKind;
+use crate::notice::{NoticeKind, timestamp};
 
 #[tokio::test]
 async fn exactly_once_across_a_kill() {
@@ -15,7 +15,7 @@ async fn exactly_once_across_a_kill() {
     let docs: Vec<_> = (1..=300).map(Doc::event).collect();
     rig.admit("a", &docs[..200]).await;
     let conflict = Doc::event(7).body("other");
-    rig.admit("a", &[conflict.clone()]).await;
+    rig.admit("a", std::slice::from_ref(&conflict)).await;
     let killed = rig.killed().await;
     killed.admit("a", &docs[100..]).await;
     killed.admit("a", &[conflict]).await;
@@ -153,11 +153,8 @@ async fn longer_away_than_the_cache_is_a_certain_loss_also_across_a_kill() {
     let rig = rig.killed().await;
     rig.connect("a", start + 3 * 3_600_000).await;
     let notice = rig.notice(NoticeKind::CertainLoss).await;
-    assert_eq!(notice.from.unwrap().as_millisecond() as u64, start);
-    assert_eq!(
-        notice.until.unwrap().as_millisecond() as u64,
-        start + 3 * 3_600_000
-    );
+    assert_eq!(notice.from, Some(timestamp(start)));
+    assert_eq!(notice.until, Some(timestamp(start + 3 * 3_600_000)));
 }
 
 #[tokio::test]

@@ -232,25 +232,28 @@ impl Rig {
 
     /// Waits until a notice of a kind is journaled.
     pub(super) async fn notice(&self, kind: NoticeKind) -> Notice {
-        let mut reader = self.core.bus.reader_after(Offset(0));
+        self.notice_after(Offset(0), kind).await
+    }
+
+    /// Waits until a notice of a kind is journaled after an offset.
+    pub(super) async fn notice_after(&self, after: Offset, kind: NoticeKind) -> Notice {
+        let mut reader = self.core.bus.reader_after(after);
+        let limit = Limit {
+            events: 1000,
+            bytes: 1 << 20,
+        };
         let found = async {
             loop {
-                let batch = reader
-                    .next_batch(Limit {
-                        events: 1000,
-                        bytes: 1 << 20,
-                    })
-                    .await
-                    .unwrap();
+                let batch = reader.next_batch(limit).await.unwrap();
                 let notices = batch.events().filter(|event| event.kind() == Kind::Notice);
                 let mut notices =
-                    notices.map(|event| serde_json::from_slice::<Notice>(event.bytes()).unwrap());
-                if let Some(found) = notices.find(|notice| notice.kind == kind) {
+                    notices.map(|event| serde_json::from_slice(event.bytes()).unwrap());
+                if let Some(found) = notices.find(|notice: &Notice| notice.kind == kind) {
                     return found;
                 }
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(60), found).await;
+        let found = tokio::time::timeout(Duration::from_mins(1), found).await;
         found.unwrap_or_else(|_| panic!("no notice {kind:?}"))
     }
 
