@@ -4,7 +4,7 @@
 //! no configuration, and installs no process-wide state.
 //!
 //! ```text
-//! run ── Subscription ── Session (when to connect, wait, close: pure) ── Backoff, Rota, PathSearch
+//! run ── Subscription ── Session (when to connect, wait, close: pure) ── Patience, Rota, PathSearch
 //!             └───────── dial (DNS, TCP, proxy, TLS, upgrade) ──▶ Link (frames ▶ messages ▶ documents)
 //! ```
 
@@ -17,6 +17,7 @@ mod handshake;
 mod link;
 mod meters;
 mod path;
+mod patience;
 mod rota;
 mod run;
 mod secret;

@@ -1,7 +1,7 @@
 //! Which of the two documented paths the upstream accepts, and how that is remembered.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sapi_protocol::PathStyle;
 
@@ -29,9 +29,14 @@ impl PathMemory {
         }
     }
 
-    /// No memory: every run begins with the bare path.
+    /// No memory beyond this run: the next begins with the bare path again.
     pub fn none() -> Self {
-        Self::new(|| None, |_style| {})
+        let cell = Arc::new(Mutex::new(None));
+        let load = Arc::clone(&cell);
+        Self::new(
+            move || *load.lock().unwrap_or_else(PoisonError::into_inner),
+            move |style| *cell.lock().unwrap_or_else(PoisonError::into_inner) = Some(style),
+        )
     }
 }
 
@@ -49,23 +54,31 @@ pub(crate) struct PathSearch {
     style: PathStyle,
     /// The other one was refused since the last success.
     other_refused: bool,
+    /// It was accepted: what others find no longer counts.
+    is_accepted: bool,
 }
 
 impl PathSearch {
     pub(crate) fn new(choice: PathChoice, memory: PathMemory) -> Self {
         let style = match choice {
             PathChoice::Only(style) => style,
-            PathChoice::Auto => (memory.load)().unwrap_or(PathStyle::Bare),
+            PathChoice::Auto => PathStyle::Bare,
         };
         Self {
             choice,
             memory,
             style,
             other_refused: false,
+            is_accepted: false,
         }
     }
 
-    pub(crate) fn style(&self) -> PathStyle {
+    /// What to ask for now. Until it has its own answer, it learns from the other subscriptions.
+    pub(crate) fn style(&mut self) -> PathStyle {
+        let is_open = self.choice == PathChoice::Auto && !self.is_accepted && !self.other_refused;
+        if let (true, Some(style)) = (is_open, (self.memory.load)()) {
+            self.style = style;
+        }
         self.style
     }
 
@@ -85,6 +98,7 @@ impl PathSearch {
     /// The upstream accepted it.
     pub(crate) fn accepted(&mut self) {
         self.other_refused = false;
+        self.is_accepted = true;
         if self.choice == PathChoice::Auto && (self.memory.load)() != Some(self.style) {
             (self.memory.save)(self.style);
         }
@@ -93,8 +107,6 @@ impl PathSearch {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     fn memory(cell: &Arc<Mutex<Option<PathStyle>>>) -> PathMemory {
@@ -114,8 +126,26 @@ mod tests {
         assert_eq!(search.style(), PathStyle::Suffixed);
         search.accepted();
         assert_eq!(*cell.lock().unwrap(), Some(PathStyle::Suffixed));
-        let again = PathSearch::new(PathChoice::Auto, memory(&cell));
+        let mut again = PathSearch::new(PathChoice::Auto, memory(&cell));
         assert_eq!(again.style(), PathStyle::Suffixed);
+    }
+
+    #[test]
+    fn subscriptions_learn_from_each_other() {
+        let memory = PathMemory::none();
+        let mut first = PathSearch::new(PathChoice::Auto, memory.clone());
+        let mut second = PathSearch::new(PathChoice::Auto, memory);
+        assert!(first.not_found());
+        first.accepted();
+        assert_eq!(second.style(), PathStyle::Suffixed);
+        // The upstream moved: what is remembered is refused, the other is tried.
+        assert!(second.not_found());
+        assert_eq!(second.style(), PathStyle::Bare);
+        second.accepted();
+        assert_eq!(
+            (first.style(), second.style()),
+            (PathStyle::Suffixed, PathStyle::Bare)
+        );
     }
 
     #[test]

@@ -5,22 +5,16 @@
 
 use std::time::Duration;
 
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 use relay_core::admit::{DisconnectReason, Gate};
 use relay_core::status::{BackOffCause, SubscriptionState};
 
 use crate::Backoffs;
-use crate::backoff::Backoff;
 use crate::failure::{End, Failure};
+use crate::patience::Patience;
 use crate::rota::{Moment, Window};
 
 /// How long the peer's Close is waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A session that ends sooner than this may be one of a loop.
-const SOON: Duration = Duration::from_secs(30);
-/// So many in a row are a loop.
-const LOOP: u32 = 3;
 /// No byte for so long is a quiet moment.
 const QUIET: Duration = Duration::from_secs(2);
 /// How far from `session_length` a cut may be to be the expected one, at most.
@@ -102,37 +96,18 @@ pub(crate) struct Session {
     gate: Gate,
     /// The connection being made follows an expected cut.
     is_rotating: bool,
-    network: Backoff,
-    auth: Backoff,
-    refused: Backoff,
-    quota: Backoff,
-    /// Sessions in a row that ended soon.
-    ended_soon: u32,
-    /// Failures since the last document.
-    failures: u32,
-    rng: StdRng,
+    patience: Patience,
 }
 
 impl Session {
     /// A session that connects at a moment.
     pub(crate) fn new(timing: Timing, turn: Moment, gate: Gate, seed: u64) -> Self {
-        let Backoffs {
-            network,
-            auth,
-            quota,
-        } = timing.backoffs;
         Self {
             timing,
             state: State::Waiting(turn, None),
             gate,
             is_rotating: false,
-            network: Backoff::new(network),
-            auth: Backoff::new(auth),
-            refused: Backoff::new(auth),
-            quota: Backoff::new(quota),
-            ended_soon: 0,
-            failures: 0,
-            rng: StdRng::seed_from_u64(seed),
+            patience: Patience::new(timing.backoffs, timing.session_length, seed),
         }
     }
 
@@ -180,7 +155,7 @@ impl Session {
 
     /// Failures and short sessions since the last progress.
     pub(crate) fn failures(&self) -> u32 {
-        self.failures
+        self.patience.failures()
     }
 
     /// How long it waits from now on.
@@ -202,18 +177,9 @@ impl Session {
             return;
         };
         open.last_byte = now;
-        if documents == 0 {
-            return;
-        }
-        let age = now.saturating_sub(open.since);
-        self.network.reset();
-        self.auth.reset();
-        self.refused.reset();
-        // In a loop of kicks each short session brings documents.
-        if age >= self.soon() || self.ended_soon == 0 {
-            self.ended_soon = 0;
-            self.quota.reset();
-            self.failures = 0;
+        if documents > 0 {
+            let age = now.saturating_sub(open.since);
+            self.patience.progress(age);
         }
     }
 
@@ -307,18 +273,13 @@ impl Session {
         let age = now.saturating_sub(open.since);
         let is_protocol = matches!(end, End::Protocol(_));
         if !is_protocol && self.is_expected(age) {
-            self.ended_soon = 0;
+            self.patience.rotated();
             self.is_rotating = true;
             let mut actions = vec![Action::Drop(DisconnectReason::Rotation, end.to_string())];
             actions.extend(self.connect());
             return actions;
         }
-        self.ended_soon = if age < self.soon() {
-            self.ended_soon.saturating_add(1)
-        } else {
-            0
-        };
-        let is_loop = self.ended_soon >= LOOP;
+        let is_loop = self.patience.is_loop(age);
         let reason = match end {
             End::Protocol(_) => DisconnectReason::Protocol,
             End::Close(_) | End::Eof if is_loop => DisconnectReason::Quota,
@@ -331,7 +292,12 @@ impl Session {
             BackOffCause::Network
         };
         self.wait(now, cause, None);
-        vec![Action::Drop(reason, end.to_string())]
+        let hint = if reason == DisconnectReason::Quota {
+            ", again and again: does another client use this id, or are three connected?"
+        } else {
+            ""
+        };
+        vec![Action::Drop(reason, format!("{end}{hint}"))]
     }
 
     fn gate(&mut self, now: Moment, gate: Gate) -> Vec<Action> {
@@ -398,16 +364,8 @@ impl Session {
         self.connect()
     }
 
-    fn wait(&mut self, now: Moment, cause: BackOffCause, at_least: Option<Duration>) {
-        let (backoff, max) = match cause {
-            BackOffCause::Network => (&mut self.network, self.timing.backoffs.network.max),
-            BackOffCause::Auth => (&mut self.auth, self.timing.backoffs.auth.max),
-            BackOffCause::Quota => (&mut self.quota, self.timing.backoffs.quota.max),
-            BackOffCause::Refused => (&mut self.refused, self.timing.backoffs.auth.max),
-        };
-        let wait = backoff.next(&mut self.rng);
-        let wait = at_least.map_or(wait, |least| wait.max(least.min(max)));
-        self.failures = self.failures.saturating_add(1);
+    fn wait(&mut self, now: Moment, cause: BackOffCause, asked: Option<Duration>) {
+        let wait = self.patience.after(cause, asked);
         self.is_rotating = false;
         self.state = State::Waiting(now + wait, Some(cause));
     }
@@ -419,10 +377,6 @@ impl Session {
         let near = (length / 20).max(least).min(NEAR);
         // Late is told by a busy machine or a lazy timer: the room is never less than seconds.
         age + near >= length && age <= length + near.max(CLOSE_TIMEOUT)
-    }
-
-    fn soon(&self) -> Duration {
-        SOON.min(self.timing.session_length / 4)
     }
 }
 
