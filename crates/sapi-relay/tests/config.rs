@@ -1,5 +1,9 @@
 //! Wrong configurations through the real binary: each names its file, its key and its remedy, and
 //! the exit code is 78.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure ends the test"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -16,7 +16,7 @@ use crate::relay::{Relay, SharedState};
 struct Running {
     relay: Relay,
     peer: Peer,
-    _home: TempDir,
+    home: TempDir,
 }
 
 async fn running(more: &str) -> Running {
@@ -34,11 +34,7 @@ async fn running(more: &str) -> Running {
     let config = Config::load(std::slice::from_ref(&file), &[]).unwrap();
     let relay = Relay::build(config, vec![file]).await.unwrap();
     let peer = peer(&relay, None);
-    Running {
-        relay,
-        peer,
-        _home: home,
-    }
+    Running { relay, peer, home }
 }
 
 fn peer(relay: &Relay, token: Option<&Path>) -> Peer {
@@ -94,6 +90,7 @@ fn event(sequence: u64) -> String {
     EVENT.replace("SEQ", &sequence.to_string())
 }
 
+#[expect(clippy::too_many_lines, reason = "one line a key")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_has_its_schema() {
     let running = running("").await;
@@ -318,7 +315,7 @@ async fn a_token_guards_all_but_the_probes() {
             "{closed}: {refused}"
         );
     }
-    let file = running._home.path().join("token");
+    let file = running.home.path().join("token");
     std::fs::write(&file, "letmein\n").unwrap();
     let peer = peer(&running.relay, Some(&file));
     assert!(peer.get("/v1/status").await.is_ok());

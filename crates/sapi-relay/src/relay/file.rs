@@ -4,7 +4,7 @@ use relay_core::cloudevents::Source;
 use relay_core::worker::{self, SinkHandle};
 use relay_sinks::file::{Config, File};
 
-use super::sinks::{Sinks, worker_config};
+use super::sinks::Sinks;
 use crate::config;
 
 /// Starts its worker.
@@ -14,7 +14,8 @@ pub(super) fn start(
     delivery: &config::Delivery,
     file: &config::File,
 ) -> anyhow::Result<SinkHandle> {
-    let worker = worker_config(name, "file", delivery, &file.path.display().to_string())?;
+    let path = file.path.display().to_string();
+    let worker = sinks.worker_config(name, "file", delivery, &path)?;
     let config = Config {
         path: file.path.clone(),
         rotate_bytes: file.rotate_bytes,

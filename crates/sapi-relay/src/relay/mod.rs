@@ -157,6 +157,10 @@ impl Relay {
         if committed.await.is_err() {
             tracing::error!("what was received last could not be committed yet");
         }
+        // A quarter of the time is left for closing.
+        timeout_at(until - limit / 4, self.state.sinks.caught_up())
+            .await
+            .ok();
         if timeout_at(until, self.state.sinks.stop_all())
             .await
             .is_err()

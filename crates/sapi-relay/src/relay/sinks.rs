@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use relay_core::Metrics;
 use relay_core::filter::Filter;
 use relay_core::intake::Core;
+use relay_core::status::SinkState;
 use relay_core::supervise::Supervisor;
 use relay_core::worker::{self, SinkHandle, SinkStatus, WorkerConfig};
 use tokio::sync::Mutex;
@@ -24,6 +26,7 @@ pub(crate) struct Sinks {
     pub(super) tenant: Arc<str>,
     pub(super) context: worker::Context,
     pub(super) supervisor: Arc<Supervisor>,
+    drain_timeout: Duration,
     running: Mutex<BTreeMap<String, Running>>,
 }
 
@@ -70,6 +73,7 @@ impl Sinks {
                 metrics: Arc::clone(metrics),
                 retention_bytes: config.journal.keep.retention_bytes,
             },
+            drain_timeout: config.shutdown_timeout,
             supervisor,
             running: Mutex::default(),
         }
@@ -97,6 +101,31 @@ impl Sinks {
         };
         self.running.lock().await.insert(sink.name.clone(), running);
         Ok(())
+    }
+
+    /// What a sink's worker is told; `fingerprint` holds what it connects to.
+    pub(super) fn worker_config(
+        &self,
+        name: &str,
+        kind: &'static str,
+        delivery: &config::Delivery,
+        fingerprint: &str,
+    ) -> anyhow::Result<WorkerConfig> {
+        Ok(WorkerConfig {
+            filter: Filter::parse(&delivery.types)?,
+            notices: delivery.notices,
+            start_from: delivery.start_from,
+            batch_events: delivery.batch_events,
+            batch_bytes: delivery.batch_bytes,
+            in_flight_bytes: delivery.in_flight_bytes,
+            retry_min: delivery.retry_min,
+            retry_max: delivery.retry_max,
+            on_reject: delivery.on_reject,
+            max_consecutive_rejections: delivery.max_consecutive_rejections,
+            fingerprint: fingerprint.to_owned(),
+            drain_timeout: self.drain_timeout,
+            ..WorkerConfig::new(name, kind)
+        })
     }
 
     /// Every sink's row, by name.
@@ -181,6 +210,25 @@ impl Sinks {
         Ok(())
     }
 
+    /// Returns once every sink that delivers has delivered all there is. One that can't is not
+    /// waited for.
+    pub(super) async fn caught_up(&self) {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            looks.tick().await;
+            let rows = self.rows().await;
+            let behind = rows.iter().any(|row| match row {
+                SinkRow::Worker(status) => {
+                    status.state == SinkState::Running && status.lag_events > 0
+                }
+                SinkRow::Listener { .. } => false,
+            });
+            if !behind {
+                return;
+            }
+        }
+    }
+
     /// Stops all of them, each in its own time.
     pub(super) async fn stop_all(&self) {
         let running = std::mem::take(&mut *self.running.lock().await);
@@ -202,27 +250,4 @@ fn not_built(name: &str) -> Failure {
     Failure::from(anyhow::anyhow!(
         "sinks.{name} is of a type that is not built into this binary"
     ))
-}
-
-/// What the worker is told; `fingerprint` holds what a sink connects to.
-pub(super) fn worker_config(
-    name: &str,
-    kind: &'static str,
-    delivery: &config::Delivery,
-    fingerprint: &str,
-) -> anyhow::Result<WorkerConfig> {
-    Ok(WorkerConfig {
-        filter: Filter::parse(&delivery.types)?,
-        notices: delivery.notices,
-        start_from: delivery.start_from,
-        batch_events: delivery.batch_events,
-        batch_bytes: delivery.batch_bytes,
-        in_flight_bytes: delivery.in_flight_bytes,
-        retry_min: delivery.retry_min,
-        retry_max: delivery.retry_max,
-        on_reject: delivery.on_reject,
-        max_consecutive_rejections: delivery.max_consecutive_rejections,
-        fingerprint: fingerprint.to_owned(),
-        ..WorkerConfig::new(name, kind)
-    })
 }

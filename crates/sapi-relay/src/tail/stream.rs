@@ -177,14 +177,14 @@ impl Stream {
     /// Prints what comes, until the connection ends.
     async fn follow(&mut self, socket: &mut Socket) -> End {
         loop {
-            let message = match futures_util::FutureExt::now_or_never(socket.next()) {
-                Some(message) => message,
-                None => {
-                    if let Err(error) = self.printer.flush() {
-                        return End::Fatal(error.into());
-                    }
-                    socket.next().await
+            let ready = futures_util::FutureExt::now_or_never(socket.next());
+            let message = if let Some(message) = ready {
+                message
+            } else {
+                if let Err(error) = self.printer.flush() {
+                    return End::Fatal(error.into());
                 }
+                socket.next().await
             };
             match message {
                 Some(Ok(Message::Text(text))) => {
