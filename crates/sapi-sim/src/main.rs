@@ -44,15 +44,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let simulator = Simulator::start(config).await?;
-    let mut out = std::io::stdout();
+    let (ws, page) = (simulator.ws_url(), simulator.http_url());
     // Tests read the address from the first line.
-    writeln!(out, "listening on {}", simulator.ws_url())?;
-    writeln!(
-        out,
-        "test page {}/api/streaming/v1/TenantUpdates.jsp",
-        simulator.http_url()
-    )?;
-    out.flush()?;
+    let greeting =
+        format!("listening on {ws}\ntest page {page}/api/streaming/v1/TenantUpdates.jsp\n");
+    if let Err(error) = std::io::stdout().write_all(greeting.as_bytes()) {
+        tracing::debug!(%error, "nobody reads standard output");
+    }
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -48,6 +48,7 @@ fn it_says_where_it_listens_and_ends_on_sigterm() {
         .spawn()
         .unwrap();
     let mut line = String::new();
+    // The reader is gone after this line: the program must not mind.
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
