@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A secret: literal, or a file that is read again at each use.
 ///
-/// `Debug` and `Display` show that there is one, and which file holds it, never the text.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Source);
+/// Clones are one secret: what [`Secret::replace`] changes in one is changed in all. `Debug` and
+/// `Display` show that there is one, and which file holds it, never the text.
+#[derive(Clone)]
+pub struct Secret(Arc<RwLock<Source>>);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Source {
@@ -36,36 +37,52 @@ pub enum SecretError {
 impl Secret {
     /// A literal secret; blanks around it do not count.
     pub fn literal(text: &str) -> Self {
-        Self(Source::Literal(text.trim().into()))
+        Self::new(Source::Literal(text.trim().into()))
     }
 
     /// A secret in a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(Source::File(path.into()))
+        Self::new(Source::File(path.into()))
+    }
+
+    /// Takes the place of the old one in every clone, at the next use: a reload of the configuration.
+    pub fn replace(&self, with: &Self) {
+        let source = with.source();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = source;
     }
 
     /// The text, without blanks around it. A file is read now: it may have changed.
     pub async fn read(&self) -> Result<Arc<str>, SecretError> {
-        let path = match &self.0 {
-            Source::Literal(text) => return Ok(Arc::clone(text)),
+        let path = match self.source() {
+            Source::Literal(text) => return Ok(text),
             Source::File(path) => path,
         };
-        let text = tokio::fs::read_to_string(path).await;
-        let text = text.map_err(|source| SecretError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        match text.trim() {
-            "" => Err(SecretError::Empty(path.clone())),
-            text => Ok(text.into()),
+        match tokio::fs::read_to_string(&path).await {
+            Err(source) => Err(SecretError::Read { path, source }),
+            Ok(text) if text.trim().is_empty() => Err(SecretError::Empty(path)),
+            Ok(text) => Ok(text.trim().into()),
         }
     }
 
-    /// Whether it can change while the relay runs.
-    pub fn is_file(&self) -> bool {
-        matches!(self.0, Source::File(_))
+    fn new(source: Source) -> Self {
+        Self(Arc::new(RwLock::new(source)))
+    }
+
+    fn source(&self) -> Source {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.source() == other.source()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +92,7 @@ impl fmt::Debug for Secret {
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match self.source() {
             Source::Literal(_) => f.write_str("(secret)"),
             Source::File(path) => write!(f, "(secret in {})", path.display()),
         }
@@ -98,6 +115,16 @@ mod tests {
         assert_eq!(&*secret.read().await.unwrap(), "two");
         std::fs::write(&path, " \n").unwrap();
         assert!(matches!(secret.read().await, Err(SecretError::Empty(_))));
+    }
+
+    #[tokio::test]
+    async fn a_replaced_secret_is_replaced_in_every_clone() {
+        let secret = Secret::literal("old");
+        let clone = secret.clone();
+        secret.replace(&Secret::literal("new"));
+        assert_eq!(&*clone.read().await.unwrap(), "new");
+        clone.replace(&clone.clone());
+        assert_eq!(secret, Secret::literal("new"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) enum Input {
     Ended(End),
     /// Intake opens or closes the gate.
     Gate(Gate),
-    /// The token's file has another text.
+    /// The token is another.
     TokenChanged,
     /// A reopening that it asked for is granted, or not.
     Reopen(bool),

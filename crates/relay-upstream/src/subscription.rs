@@ -22,7 +22,7 @@ use crate::rota::{Moment, Rota};
 use crate::session::{Action, Input, Session};
 use crate::{Secret, UpstreamConfig};
 
-/// How often the token's file is looked at while waiting for another token.
+/// How often the token is looked at while waiting for another one.
 const TOKEN_LOOK: Duration = Duration::from_secs(1);
 
 /// One subscription and all it holds.
@@ -299,7 +299,7 @@ impl Signals {
     /// The next one. Cancel safe.
     async fn next(&mut self, session: &Session, token: &Secret) -> Input {
         let deadline = session.deadline();
-        let watches_token = session.watches_token() && token.is_file();
+        let watches_token = session.watches_token();
         loop {
             tokio::select! {
                 biased;
@@ -324,7 +324,7 @@ impl Signals {
     }
 }
 
-/// Waits until the token's file holds another text.
+/// Waits until the token, or what its file holds, is another.
 async fn another(token: &Secret, seen: Option<&str>) {
     loop {
         sleep(TOKEN_LOOK).await;

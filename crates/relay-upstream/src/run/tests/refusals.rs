@@ -61,6 +61,22 @@ async fn a_changed_token_file_is_tried_at_once() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_reloaded_configuration_is_tried_at_once() {
+    let peer = Peer::bind().await;
+    let mut config = config(&format!("ws://{}", peer.address()));
+    config.backoff.auth = crate::Backoffs::default().auth;
+    let token = config.token.clone();
+    let relay = Relay::start(config);
+    peer.request().await.answer(403, "").await;
+    token.replace(&Secret::literal("fresh"));
+    let talk = peer.request().await;
+    let basic = parse_basic(talk.header("Authorization").unwrap()).unwrap();
+    assert_eq!(basic.password, "fresh");
+    drop(talk);
+    relay.stopped().await;
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let (peer, elsewhere) = (Peer::bind().await, Peer::bind().await);
     let relay = Relay::start(config(&format!("ws://{}", peer.address())));
