@@ -150,9 +150,13 @@ fn decode(text: &str) -> Result<String, String> {
 fn unknown(endpoint: Endpoint, name: &str) -> String {
     let known = endpoint.parameters();
     let shown: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
-    let likeness = |known: &&&str| ordered(strsim::jaro_winkler(known, &shown));
-    let nearest = known.iter().max_by_key(likeness);
-    let nearest = nearest.filter(|nearest| likeness(nearest) > ordered(0.7));
+    let nearest = known
+        .iter()
+        .map(|known| (strsim::osa_distance(known, &shown), known))
+        .min();
+    let nearest = nearest
+        .filter(|(distance, _)| *distance <= 2)
+        .map(|(_, known)| known);
     let guess = nearest
         .map(|nearest| format!("; did you mean {nearest:?}?"))
         .unwrap_or_default();
@@ -165,14 +169,4 @@ fn unknown(endpoint: Endpoint, name: &str) -> String {
         "unknown parameter {shown:?}{guess}{hint}; known: {}",
         known.join(", ")
     )
-}
-
-/// A likeness of 0 to 1 as something that can be compared.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "it lies between 0 and 1"
-)]
-fn ordered(likeness: f64) -> u32 {
-    (likeness * 1_000_000.0) as u32
 }

@@ -33,7 +33,7 @@ const OFTEN: Duration = Duration::from_secs(1);
 /// How long a frame under way may take to its end when the connection is to end.
 const FINISH: Duration = Duration::from_secs(1);
 /// How long the client may take to answer Close.
-const CLOSING: Duration = Duration::from_secs(5);
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// What a session sends: the face that the client has come to.
 #[derive(Debug)]

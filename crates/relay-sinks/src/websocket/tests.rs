@@ -6,3 +6,4 @@ mod sapi;
 mod slow;
 mod stream;
 mod streams;
+mod tls;

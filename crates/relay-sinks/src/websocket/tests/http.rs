@@ -112,55 +112,58 @@ async fn an_allow_list_holds_on_every_endpoint() {
     );
 }
 
+/// Path, status and what the answer says.
+const WRONG: &[(&str, u16, &str)] = &[
+    ("/v1/stream?form=now", 400, "did you mean \"from\"?"),
+    (
+        "/v1/history?token=secret",
+        400,
+        "a token never stands in a URL",
+    ),
+    (
+        "/v1/events?from=yesterday",
+        400,
+        "from: \"yesterday\" is none of now, earliest",
+    ),
+    ("/v1/stream?format=xml", 400, "neither cloudevents nor raw"),
+    ("/v1/stream?notices=maybe", 400, "neither true nor false"),
+    ("/v1/stream?types=", 400, "types: "),
+    ("/v1/stream?key=a&key=b", 400, "key is given twice"),
+    ("/v1/history?limit=0", 400, "no number above 0"),
+    (
+        "/v1/history?format=raw",
+        400,
+        "unknown parameter \"format\"",
+    ),
+    ("/v1/stream", 426, "WebSocket"),
+    ("/v2/stream", 404, "nothing is here"),
+    ("/api/streaming/v1/elsewhere", 404, "not a SAPI path"),
+    (
+        "/api/streaming/v1/clientconnect/subscribe/TenantUpdates",
+        400,
+        "tenantId is missing",
+    ),
+    (
+        "/api/streaming/v1/clientconnect/subscribe/TenantUpdates?tenantId=other&subsId=a",
+        400,
+        "another tenant",
+    ),
+    (
+        "/api/streaming/v1/clientconnect/subscribe/TenantUpdates?tenantId=acmecorp01&subsId=a&desiredOutputType=YAML",
+        400,
+        "desiredOutputType",
+    ),
+    (
+        "/api/streaming/v1/clientconnect/subscribe/TenantUpdates-acmecorp01-b?tenantId=acmecorp01&subsId=a",
+        400,
+        "suffix",
+    ),
+];
+
 #[tokio::test]
 async fn what_is_wrong_is_said_in_plain_text() {
     let relay = Fixture::new().await;
-    for (path, status, reason) in [
-        ("/v1/stream?form=now", 400, "did you mean \"from\"?"),
-        (
-            "/v1/history?token=secret",
-            400,
-            "a token never stands in a URL",
-        ),
-        (
-            "/v1/events?from=yesterday",
-            400,
-            "from: \"yesterday\" is none of now, earliest",
-        ),
-        ("/v1/stream?format=xml", 400, "neither cloudevents nor raw"),
-        ("/v1/stream?notices=maybe", 400, "neither true nor false"),
-        ("/v1/stream?types=", 400, "types: "),
-        ("/v1/stream?key=a&key=b", 400, "key is given twice"),
-        ("/v1/history?limit=0", 400, "no number above 0"),
-        (
-            "/v1/history?format=raw",
-            400,
-            "unknown parameter \"format\"",
-        ),
-        ("/v1/stream", 426, "WebSocket"),
-        ("/v2/stream", 404, "nothing is here"),
-        ("/api/streaming/v1/elsewhere", 404, "not a SAPI path"),
-        (
-            "/api/streaming/v1/clientconnect/subscribe/TenantUpdates",
-            400,
-            "tenantId is missing",
-        ),
-        (
-            "/api/streaming/v1/clientconnect/subscribe/TenantUpdates?tenantId=other&subsId=a",
-            400,
-            "another tenant",
-        ),
-        (
-            "/api/streaming/v1/clientconnect/subscribe/TenantUpdates?tenantId=acmecorp01&subsId=a&desiredOutputType=YAML",
-            400,
-            "desiredOutputType",
-        ),
-        (
-            "/api/streaming/v1/clientconnect/subscribe/TenantUpdates-acmecorp01-b?tenantId=acmecorp01&subsId=a",
-            400,
-            "suffix",
-        ),
-    ] {
+    for (path, status, reason) in WRONG {
         let answer = relay.get(path).await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
@@ -256,16 +259,18 @@ fn cookie_of(answer: &str) -> String {
     line.split(';').next().unwrap().to_owned()
 }
 
+/// The text of a `POST /v1/session`.
+fn login(relay: &Fixture, body: &str, header: &str) -> String {
+    let (host, length) = (relay.addr, body.len());
+    format!(
+        "POST /v1/session HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{header}\r\n{body}"
+    )
+}
+
 #[tokio::test]
-async fn a_session_stands_for_a_token_until_either_goes() {
+async fn a_session_needs_a_token_from_a_page_of_the_relay() {
     let relay = Fixture::with(guarded(), 1 << 20).await;
-    let login = |body: &str, header: &str| {
-        format!(
-            "POST /v1/session HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{header}\r\n{body}",
-            relay.addr,
-            body.len()
-        )
-    };
+    let login = |body: &str, header: &str| login(&relay, body, header);
     for (body, header, status) in [
         (r#"{"token":"wrong"}"#, "", 401),
         ("token=w-token", "", 400),
@@ -282,6 +287,12 @@ async fn a_session_stands_for_a_token_until_either_goes() {
             "{answer}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_session_stands_for_a_token_until_either_goes() {
+    let relay = Fixture::with(guarded(), 1 << 20).await;
+    let login = |body: &str, header: &str| login(&relay, body, header);
     let header = "Authorization: Bearer w-token\r\n";
     let by_header = cookie_of(&relay.raw(&login("", header)).await);
     let cookie = cookie_of(&relay.raw(&login(r#"{"token":"w-token"}"#, "")).await);
@@ -398,11 +409,10 @@ async fn heads_are_bounded_and_keep_alive_works() {
     let relay = Fixture::new().await;
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(40_000));
     let answer = relay.raw(&long).await;
-    assert!(
-        answer.starts_with("HTTP/1.1 414") || answer.starts_with("HTTP/1.1 431"),
-        "{answer}"
-    );
-    let many: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
+    // It closes with bytes unread, so that its answer may not arrive.
+    let told = answer.starts_with("HTTP/1.1 414") || answer.starts_with("HTTP/1.1 431");
+    assert!(told || answer.is_empty(), "{answer}");
+    let many: String = "X-Again: y\r\n".repeat(100);
     let answer = relay.get_with("/", &many).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     let two = "GET /v1/history HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";

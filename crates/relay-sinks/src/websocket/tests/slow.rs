@@ -67,7 +67,7 @@ async fn a_client_whose_kernel_refuses_for_too_long_is_told_so_and_its_cursor_is
                     .clone_into(&mut cursor);
             }
             Message::Close(frame) => close = frame,
-            _ => {}
+            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
     assert!(numbers.len() < 4000);

@@ -123,6 +123,51 @@ async fn unmet_cursors_are_said_first_and_then_met_as_well_as_can_be() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_retention_has_passed_is_said_with_how_much_is_missing() {
+    let mut relay = Fixture::with(config(), 1 << 20).await;
+    let mut late = relay.connect("/v1/stream?from=earliest").await;
+    for _ in 0..60 {
+        relay.commit_padded("AgentStatusChange", 20, 3000).await;
+    }
+    let epoch = relay.core.bus.epoch();
+    let everything = relay_journal::TrimPolicy {
+        passed: relay.core.bus.last(),
+        older_than_ms: None,
+        max_bytes: Some(1),
+    };
+    relay.core.bus.log().trim(&everything).unwrap();
+    let first = relay.core.bus.first().0;
+    assert!(first > 1, "segments went");
+    let mut peer = relay.connect(&format!("/v1/stream?from={epoch}.0")).await;
+    let notice = peer.json().await;
+    assert_eq!(notice["type"], "io.sapi-relay.notice.skipped");
+    assert_eq!(notice["data"]["missing"], first - 1);
+    assert_eq!(notice["relaycursor"], format!("{epoch}.{}", first - 1));
+    assert!(
+        peer.json().await["relaycursor"]
+            .as_str()
+            .unwrap()
+            .ends_with(&format!(".{first}"))
+    );
+    // One that was being served is told so in between.
+    let (mut events, mut missing) = (0, 0);
+    while events + missing < 1200 {
+        let said = late.json().await;
+        match said["data"]["missing"].as_u64() {
+            Some(count) => missing += count,
+            None => events += 1,
+        }
+    }
+    assert_eq!(
+        relay
+            .history(&format!("?from={epoch}.0&limit=1"))
+            .await
+            .len(),
+        2
+    );
+}
+
+#[tokio::test]
 async fn pings_are_answered_and_large_frames_refused() {
     let mut relay = Fixture::new().await;
     let mut peer = relay.connect("/v1/stream").await;

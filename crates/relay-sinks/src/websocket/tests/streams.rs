@@ -137,5 +137,29 @@ async fn history_has_a_beginning_an_end_and_a_limit() {
         1
     );
     relay.until_connected(0).await;
-    assert_eq!(relay.left("complete"), 10);
+    assert_eq!(relay.left("complete"), 9);
+}
+
+#[tokio::test]
+async fn a_history_under_way_is_finished_when_the_relay_stops() {
+    use tokio::io::AsyncReadExt;
+    let mut relay = Fixture::with(config(), 1 << 20).await;
+    for _ in 0..50 {
+        relay.commit_padded("AgentStatusChange", 20, 4000).await;
+    }
+    let mut socket = relay
+        .tcp("GET /v1/history HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    let mut answer = vec![0; 1000];
+    soon("the beginning", socket.read_exact(&mut answer))
+        .await
+        .unwrap();
+    relay.stop.cancel();
+    soon("the end", socket.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.ends_with("0\r\n\r\n"), "the body ends in order");
+    assert_eq!(answer.matches("relaycursor").count(), 1000);
+    relay.drain().await;
 }
