@@ -142,7 +142,7 @@ impl Keeper {
         let Ok(space) = free_bytes(&self.dir) else {
             return;
         };
-        let low = (self.reserve / 8).clamp(1 << 20, 16 << 20);
+        let low = self.low();
         if space.available < low && !self.trim_passed(low) {
             self.full();
         }
@@ -153,7 +153,9 @@ impl Keeper {
         if self.trouble != Some(Trouble::Full) {
             return;
         }
-        let wanted = self.reserve.saturating_sub(self.writer.reserve_left()) + 2 * ROOM;
+        // Twice the low water at least, or it would be full again at once.
+        let room = (2 * self.low()).max(2 * ROOM);
+        let wanted = self.reserve.saturating_sub(self.writer.reserve_left()) + room;
         let available = |dir: &PathBuf| free_bytes(dir).map_or(0, |space| space.available);
         if available(&self.dir) < wanted {
             self.trim_passed(wanted);
@@ -166,6 +168,11 @@ impl Keeper {
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, "the reserve could not be taken again"),
         }
+    }
+
+    /// With less than this left, the disk counts as full.
+    fn low(&self) -> u64 {
+        (self.reserve / 8).clamp(1 << 20, 16 << 20)
     }
 
     fn committed(&mut self, committed: &Committed) {

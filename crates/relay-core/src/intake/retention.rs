@@ -12,6 +12,8 @@ use crate::notice::{NoticeDraft, NoticeKind};
 
 /// How often retention looks.
 pub(super) const EVERY: Duration = Duration::from_secs(30);
+/// How often the retention clock is saved: an idle relay writes next to nothing.
+const SAVED: Duration = Duration::from_mins(10);
 /// The fact under which the retention clock is saved.
 const CLOCK: &str = "retention_clock";
 
@@ -21,6 +23,7 @@ pub(super) struct Retention {
     bytes: u64,
     clock: Clock,
     due: Instant,
+    saved: Option<Instant>,
 }
 
 impl Retention {
@@ -43,6 +46,7 @@ impl Retention {
             bytes,
             clock,
             due: now + EVERY,
+            saved: None,
         }
     }
 
@@ -58,10 +62,15 @@ impl Retention {
         if let Some(jump) = self.clock.look(wall_ms, now) {
             notice(jump, keeper);
         }
-        let saved = [self.clock.retention_ms(), wall_ms]
-            .map(u64::to_le_bytes)
-            .concat();
-        keeper.store.set(Table::Facts, CLOCK, saved);
+        if self
+            .saved
+            .is_none_or(|saved| now.saturating_duration_since(saved) >= SAVED)
+        {
+            self.saved = Some(now);
+            let clock = [self.clock.retention_ms(), wall_ms];
+            let clock = clock.map(u64::to_le_bytes).concat();
+            keeper.store.set(Table::Facts, CLOCK, clock);
+        }
         if let Err(error) = keeper.writer.roll_if_old() {
             tracing::warn!(%error, "the journal's segment could not be closed");
         }

@@ -74,6 +74,8 @@ impl Drop for Alive {
         self.0.alive.store(false, Relaxed);
         self.0.writable.store(false, Relaxed);
         self.1.stop();
+        // Whoever waits for a commit waits no longer.
+        self.1.committed(u64::MAX);
     }
 }
 

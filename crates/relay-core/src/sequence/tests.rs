@@ -120,7 +120,7 @@ proptest! {
         let last = present.len();
         // The first and the last number come, so that every hole has two ends.
         let mut order: Vec<u64> = (0..=last as u64)
-            .filter(|n| *n == 0 || *n == last as u64 || present[*n as usize])
+            .filter(|n| *n == 0 || *n == last as u64 || present[usize::try_from(*n).unwrap()])
             .collect();
         let tail = &mut order[1..];
         for (place, distance) in swaps {

@@ -184,3 +184,22 @@ async fn a_closed_intake_admits_nothing_and_keeps_what_it_admitted() {
     assert!(!intake.is_alive());
     intake.flush().await;
 }
+
+#[tokio::test]
+async fn a_large_replay_message_waits_for_the_disk_only_and_bounds_memory() {
+    let rig = Rig::new(&["a", "b"]);
+    let body = "x".repeat(10_000);
+    let doc = |n| Doc::event(n).body(&format!("{n}{body}"));
+    // Twice what the queue takes, from two sessions at once.
+    let (a, b): (Vec<_>, Vec<_>) = ((1..=400).map(doc).collect(), (401..=800).map(doc).collect());
+    tokio::join!(rig.admit("a", &a), rig.admit("b", &b));
+    let ids = rig.ids().await;
+    assert_eq!(ids.len(), 800);
+    // Each message kept its order.
+    let place = |n: u64| {
+        ids.iter()
+            .position(|id| *id == format!("acme:i:{n}:{}", 1_000_000 + n))
+    };
+    assert!((1..400).all(|n| place(n) < place(n + 1)));
+    assert!((401..800).all(|n| place(n) < place(n + 1)));
+}
