@@ -10,10 +10,9 @@ mod replay;
 
 use std::pin::Pin;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use relay_tests::Relay;
-use relay_tests::relay::Setup;
-use serde_json::Value;
+use relay_tests::relay::{Setup, offset};
 
 use crate::Bench;
 use crate::report::Row;
@@ -94,9 +93,8 @@ async fn relay(upstream: &str, journal: &tempfile::TempDir) -> Relay {
 
 /// Waits until the journal's last offset is at least `last`.
 async fn committed(relay: &Relay, last: u64) -> Result<()> {
-    let behind = |status: &Value| status["journal"]["last"].as_u64().context("journal.last");
     loop {
-        let have = behind(&relay.status().await)?;
+        let have = offset(&relay.status().await["journal"]["last"]);
         if have >= last {
             return Ok(());
         }

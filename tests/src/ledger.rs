@@ -4,6 +4,7 @@ use bytes::Bytes;
 use sapi_sim::{Kind, Simulator};
 
 use crate::client::{StreamEvent, history};
+use crate::relay::offset;
 use crate::{Relay, until};
 
 /// The events that the simulator really emitted, in order.
@@ -20,9 +21,7 @@ pub async fn recorded(relay: &Relay, count: usize) -> Vec<StreamEvent> {
     let count = u64::try_from(count).expect("a count");
     relay
         .status_where("the relay to have every event", |status| {
-            status["journal"]["last"]
-                .as_u64()
-                .is_some_and(|last| last >= count)
+            offset(&status["journal"]["last"]) >= count
         })
         .await;
     let url = relay.downstream("/v1/history").await;

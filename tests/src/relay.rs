@@ -320,6 +320,17 @@ impl Relay {
     }
 }
 
+/// The offset of a cursor as `/v1/status` writes it.
+///
+/// # Panics
+/// If it is none.
+pub fn offset(cursor: &Value) -> u64 {
+    let offset = cursor.as_str().and_then(|text| text.split_once('.'));
+    offset
+        .and_then(|(_, offset)| offset.parse().ok())
+        .unwrap_or_else(|| panic!("no cursor: {cursor}"))
+}
+
 /// Keeps the log, and notes where listeners are bound.
 async fn read_log(
     pipe: impl tokio::io::AsyncRead + Unpin,
