@@ -37,12 +37,17 @@ fn main() {
         let (count, frames, from) = (number(), number(), number());
         return read_frames(addr.parse().unwrap(), count, frames, from > 0);
     }
+    // First: later on, what has been freed would serve again.
+    memory();
     println!("CPU per delivery, {DOCUMENT} B documents as CloudEvents:");
     for clients in [1, 100] {
         for flush in [1, 8, 32] {
             let rounds = 200_000 / (clients * flush).max(20);
             let micros = measure(clients, flush, rounds);
-            println!("{clients:>4} clients, {flush:>2} events a flush: {micros:.2} µs");
+            let bare = bare(clients, flush, rounds);
+            println!(
+                "{clients:>4} clients, {flush:>2} events a flush: {micros:.2} µs; bare writes {bare:.2} µs"
+            );
         }
     }
     replay();
@@ -138,7 +143,7 @@ impl Relay {
 
     fn until(what: impl Fn() -> bool) {
         while !what() {
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_micros(50));
         }
     }
 }
@@ -199,6 +204,79 @@ fn measure(clients_count: u64, flush: u64, rounds: u64) -> f64 {
     child.wait().unwrap();
     relay.runtime.shutdown_background();
     used * 1e6 / (clients_count * flush * rounds) as f64
+}
+
+/// The same bytes written to as many sockets by one thread that does nothing else.
+fn bare(clients_count: u64, flush: u64, rounds: u64) -> f64 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut child = clients(
+        listener.local_addr().unwrap(),
+        clients_count,
+        flush * rounds,
+        false,
+    );
+    let mut sockets: Vec<_> = (0..clients_count)
+        .map(|_| {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut head = [0; 4096];
+            let _read = socket.read(&mut head).unwrap();
+            socket
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+                .unwrap();
+            socket.set_nodelay(true).unwrap();
+            socket
+        })
+        .collect();
+    let mut frame = vec![0x81, 126, 0x06, 0xa4];
+    frame.resize(4 + 0x06a4, b'x');
+    let frames = frame.repeat(usize::try_from(flush).unwrap());
+    let before = cpu(ClockId::ThreadCPUTime);
+    for _ in 0..rounds {
+        for socket in &mut sockets {
+            socket.write_all(&frames).unwrap();
+        }
+        std::thread::park_timeout(Duration::from_micros(50));
+    }
+    let used = cpu(ClockId::ThreadCPUTime) - before;
+    child.wait().unwrap();
+    used * 1e6 / (clients_count * flush * rounds) as f64
+}
+
+/// What a connection takes once a burst has drained.
+fn memory() {
+    const CLIENTS: u64 = 2000;
+    const EVENTS: u64 = 200;
+    let mut relay = Relay::new(1 << 20);
+    relay.commit(EVENTS);
+    let before = resident();
+    let mut child = clients(relay.addr, CLIENTS, 2 * EVENTS, true);
+    let connected = relay
+        .metrics
+        .clients_connected
+        .with_label_values(&["downstream"]);
+    Relay::until(|| connected.get() == i64::try_from(CLIENTS).unwrap());
+    Relay::until(|| relay.sent() == CLIENTS * EVENTS);
+    std::thread::park_timeout(Duration::from_millis(500));
+    let each = (resident().saturating_sub(before)) / CLIENTS;
+    println!("{CLIENTS} clients after a burst: {each} B resident a connection");
+    relay.commit(EVENTS);
+    child.wait().unwrap();
+    relay.runtime.shutdown_background();
+}
+
+/// Resident memory of this process, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }
 
 fn replay() {

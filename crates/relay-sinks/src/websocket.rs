@@ -269,7 +269,7 @@ impl Door {
     }
 
     /// Answers requests until the connection ends or becomes a WebSocket.
-    async fn serve_http(&self, wire: Wire) -> Option<(Session, Wire, bytes::Bytes)> {
+    async fn serve_http(&self, wire: Wire) -> Option<(Box<Session>, Wire, bytes::Bytes)> {
         let connection = Arc::new(Connection {
             hub: Arc::clone(&self.hub),
             port: self.port,
@@ -309,5 +309,19 @@ impl Door {
         }
         timeout(PATIENCE, wire.shutdown()).await.ok();
         None
+    }
+}
+
+#[cfg(test)]
+mod size {
+    use super::*;
+
+    #[test]
+    fn a_connection_s_task_is_small() {
+        fn of<F>(_: impl FnOnce(Door, TcpStream) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = of(Door::serve);
+        assert!(size <= 2048, "{size}");
     }
 }

@@ -98,7 +98,7 @@ fn build(estimate: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let length = frame.len() - HEADER;
     let text = frame
         .get(HEADER..)
-        .is_some_and(|payload| str::from_utf8(payload).is_ok());
+        .is_some_and(|payload| simdutf8::basic::from_utf8(payload).is_ok());
     let header = header(if text { FINAL_TEXT } else { FINAL_BINARY }, length);
     let start = HEADER - header.len();
     if let Some(place) = frame.get_mut(start..HEADER) {

@@ -50,7 +50,7 @@ pub(super) struct Connection {
     /// Set when the connection has been slow for too long.
     pub(super) stalled: Arc<AtomicBool>,
     /// What becomes of the connection once a 101 is written.
-    pub(super) upgraded: Mutex<Option<Session>>,
+    pub(super) upgraded: Mutex<Option<Box<Session>>>,
 }
 
 impl Connection {
@@ -240,7 +240,7 @@ impl Connection {
     }
 
     fn upgrade(&self, switching: Answer, session: Session) -> Answer {
-        *self.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+        *self.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(session));
         switching
     }
 }

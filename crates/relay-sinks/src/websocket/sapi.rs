@@ -136,7 +136,8 @@ impl Feed {
     }
 
     /// Nothing is written any more: who waits for the subsId may have it.
-    pub(super) fn finish(self, offset: Offset) {
+    pub(super) fn finish(&mut self, offset: Offset) {
         self.held.moved(offset);
+        self.held.release();
     }
 }

@@ -152,30 +152,23 @@ struct Serving {
 
 impl Session {
     /// Serves until the client leaves or is told to.
-    pub(super) async fn run(self, wire: Wire, read: Bytes) {
+    pub(super) async fn run(self: Box<Self>, wire: Wire, read: Bytes) {
         let Self {
             mut admission,
             reader,
             feed,
             greeting,
-        } = self;
+        } = *self;
+        // Boxed, like what is used rarely below: an idle client is mostly its task.
         let mut serving = Box::new(Serving::new(wire, &read, reader, feed));
+        drop(read);
         for frame in greeting {
-            serving.socket.push(frame, serving.reader.position());
+            let position = serving.reader.position();
+            serving.socket.push(frame, position);
         }
         let reason = serving.serve(&admission).await;
         admission.leaves(reason);
-        let Serving {
-            mut socket, feed, ..
-        } = *serving;
-        // Whoever takes this subsId over goes on from here: from now on no event is written.
-        let position = socket.stop(FINISH).await;
-        if let Feed::Sapi(feed) = feed {
-            feed.finish(position);
-        }
-        if let Some((code, text)) = last_words(reason) {
-            timeout(CLOSING, socket.close(code, text)).await.ok();
-        }
+        Box::pin(serving.end(reason)).await;
     }
 }
 
@@ -233,6 +226,18 @@ impl Serving {
                 },
             }
             self.hold_no_longer_than_allowed();
+        }
+    }
+
+    /// Stops writing, lets go of the subsId, then says goodbye.
+    async fn end(&mut self, reason: Reason) {
+        let position = self.socket.stop(FINISH).await;
+        self.batch = None;
+        if let Feed::Sapi(feed) = &mut self.feed {
+            feed.finish(position);
+        }
+        if let Some((code, text)) = last_words(reason) {
+            timeout(CLOSING, self.socket.close(code, text)).await.ok();
         }
     }
 
@@ -362,5 +367,23 @@ fn last_words(reason: Reason) -> Option<(CloseCode, &'static str)> {
         Reason::TakenOver => Some((CloseCode::Policy, "another connection has this subsId now")),
         Reason::Journal => Some((CloseCode::Error, "the journal could not be read")),
         Reason::Shutdown => Some((CloseCode::Away, "the relay stops")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_waits_takes_little() {
+        let parts = [
+            size_of::<Serving>(),
+            size_of::<Session>(),
+            size_of::<Socket>(),
+        ];
+        assert!(
+            size_of::<Serving>() <= 1024,
+            "serving, session, socket: {parts:?}"
+        );
     }
 }

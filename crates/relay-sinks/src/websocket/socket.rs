@@ -23,6 +23,8 @@ use super::wire::Wire;
 
 /// Frames that go out with one system call.
 const SLICES: usize = 64;
+/// Room in the queue that is kept between bursts.
+const KEPT: usize = 8;
 /// What a client may say in one frame: it has nothing to say but pings and Close.
 const MAX_INCOMING: usize = 4 * 1024;
 /// Incoming frames that are handled before other tasks get their turn.
@@ -166,7 +168,7 @@ impl Socket {
 
     /// Sends Close and waits until the client has answered or gone. Nothing where it would stand
     /// inside a frame.
-    pub(super) async fn close(mut self, code: CloseCode, reason: &str) {
+    pub(super) async fn close(&mut self, code: CloseCode, reason: &str) {
         if self.inside_frame {
             return;
         }
@@ -237,7 +239,7 @@ impl Socket {
         }
         self.written = self.taken;
         // What a burst has taken is given back.
-        if self.queue.capacity() > SLICES {
+        if self.queue.capacity() > KEPT {
             self.queue = VecDeque::new();
         }
         Poll::Ready(Ok(()))

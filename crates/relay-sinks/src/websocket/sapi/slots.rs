@@ -118,7 +118,7 @@ impl Slots {
             slot,
             store: self.store.clone(),
             epoch: self.epoch,
-            _owner: owner,
+            owner: Some(owner),
         };
         if held.place().seen_ms < self.oldest() {
             held.place().cursor = None;
@@ -178,7 +178,8 @@ pub(crate) struct Held {
     slot: Arc<Slot>,
     store: Store,
     epoch: Epoch,
-    _owner: OwnedMutexGuard<()>,
+    /// `None`: let go of.
+    owner: Option<OwnedMutexGuard<()>>,
 }
 
 impl Held {
@@ -217,6 +218,14 @@ impl Held {
         }
     }
 
+    /// Writes the cursor down and lets the next one have it.
+    pub(crate) fn release(&mut self) {
+        if self.owner.is_some() {
+            self.save();
+            self.owner = None;
+        }
+    }
+
     fn place(&self) -> MutexGuard<'_, Place> {
         lock(&self.slot.place)
     }
@@ -224,7 +233,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.save();
+        self.release();
     }
 }
 
