@@ -53,7 +53,13 @@ async fn a_full_disk_stops_the_intake_and_loses_nothing() {
         ..Config::default()
     };
     let simulator = Simulator::start(config).await.unwrap();
-    let setup = Setup::new(&simulator.ws_url(), DEMO_TOKEN).dir(&folder.path().join("journal"));
+    let mut setup = Setup::new(&simulator.ws_url(), DEMO_TOKEN).dir(&folder.path().join("journal"));
+    // A sink that gets nowhere: what it has not passed must not be trimmed to make room.
+    setup.more = "[sinks.stuck]
+type = \"file\"
+start_from = \"earliest\"
+path = \"/proc/stuck.ndjson\""
+        .to_owned();
     let relay = Relay::start(&setup).await;
     soon(
         "a subscription",

@@ -126,7 +126,7 @@ async fn bad_documents_between_good_ones() {
 async fn an_eight_megabyte_document() {
     let (simulator, relay) = connected(Config::default()).await;
     simulator.emit(10);
-    simulator.set_fault("huge=8000000").unwrap();
+    simulator.set_fault("huge=8100000").unwrap();
     simulator.emit(20);
     let emitted = emitted(&simulator);
     assert!(emitted.iter().any(|bytes| bytes.len() >= 8_000_000));
@@ -137,7 +137,7 @@ async fn an_eight_megabyte_document() {
 async fn a_document_beyond_the_bound_costs_only_itself() {
     let (simulator, relay) = connected(Config::default()).await;
     simulator.emit(10);
-    simulator.set_fault("huge=20000000").unwrap();
+    simulator.set_fault("huge=20100000").unwrap();
     simulator.emit(20);
     let kept: Vec<_> = emitted(&simulator)
         .into_iter()
