@@ -1,223 +1,15 @@
-//! The daemon as a child process against the simulator: it runs, serves, reloads, drains, and ends
-//! with the codes that it promises.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: a failure ends the test"
-)]
+//! The daemon against the simulator: it runs, serves, reloads, drains, and ends with the codes that
+//! it promises.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::process::Command;
 
-use sapi_sim::{Config, DEMO_TOKEN, Simulator};
-use tempfile::TempDir;
+use sapi_sim::DEMO_TOKEN;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_sapi-relay");
-
-/// A folder with a configuration.
-struct Home {
-    dir: TempDir,
-    upstream: String,
-}
-
-impl Home {
-    fn new(upstream: &str) -> Self {
-        let home = Self {
-            dir: tempfile::tempdir().unwrap(),
-            upstream: upstream.to_owned(),
-        };
-        home.configure("");
-        home
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.path("relay.toml")
-    }
-
-    fn configure(&self, more: &str) {
-        let (upstream, dir) = (&self.upstream, self.path("journal").display().to_string());
-        let text = format!(
-            "[upstream]\nurl = '{upstream}'\ntenant_id = 'acmecorp01'\ntoken = '{DEMO_TOKEN}'\n\
-             subs_ids = ['relay_a']\n[journal]\ndir = '{dir}'\n[admin]\nlisten = '127.0.0.1:0'\n\
-             [sinks.downstream]\ntype = 'websocket'\nlisten = '127.0.0.1:0'\n{more}"
-        );
-        fs::write(self.file(), text).unwrap();
-    }
-
-    /// Runs a command to its end.
-    fn ended(&self, args: &[&str], environment: &[(&str, &str)]) -> (ExitStatus, String, String) {
-        let output = Command::new(BINARY)
-            .args(args)
-            .arg("--config")
-            .arg(self.file())
-            .env_clear()
-            .envs(environment.iter().copied())
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status, text(output.stdout), text(output.stderr))
-    }
-}
-
-/// A running daemon; dropping it kills it.
-struct Relay {
-    child: Child,
-    log: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
-    admin: String,
-    downstream: String,
-}
-
-impl Relay {
-    fn start(home: &Home) -> Self {
-        let mut child = Command::new(BINARY)
-            .args(["run", "--config"])
-            .arg(home.file())
-            .env_clear()
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let log = Arc::new(Mutex::new(String::new()));
-        let mut address = |listener: &str| {
-            for line in lines.by_ref() {
-                let line = line.unwrap();
-                log.lock().unwrap().push_str(&line);
-                let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-                let fields = &line["fields"];
-                if fields["message"] == "listening" && fields["listener"] == listener {
-                    return fields["address"].as_str().unwrap().to_owned();
-                }
-            }
-            panic!("{listener} was never bound: {}", log.lock().unwrap());
-        };
-        let (downstream, admin) = (address("downstream"), address("admin"));
-        let kept = Arc::clone(&log);
-        let reader = std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                kept.lock().unwrap().push_str(&line);
-            }
-        });
-        Self {
-            child,
-            log,
-            reader: Some(reader),
-            admin,
-            downstream,
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args(["-s", name, &self.child.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// SIGTERM, and its end.
-    fn terminate(mut self) -> (ExitStatus, String) {
-        self.signal("TERM");
-        let status = self.child.wait().unwrap();
-        self.reader.take().unwrap().join().unwrap();
-        let log = self.log.lock().unwrap().clone();
-        (status, log)
-    }
-
-    fn tail(&self, args: &[&str]) -> Tail {
-        Tail::start(&[&["--url", &format!("http://{}", self.downstream)], args].concat())
-    }
-
-    fn admin(&self, command: &[&str]) -> String {
-        let url = format!("http://{}", self.admin);
-        let output = Command::new(BINARY)
-            .args(command)
-            .args(["--admin", &url])
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-/// A running `tail`; dropping it kills it.
-struct Tail {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Tail {
-    fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(BINARY)
-            .arg("tail")
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    fn take(&mut self, count: usize) -> Vec<String> {
-        self.lines
-            .by_ref()
-            .take(count)
-            .map(Result::unwrap)
-            .collect()
-    }
-}
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-async fn simulator() -> Simulator {
-    Simulator::start(Config::default()).await.unwrap()
-}
-
-/// Work that blocks, beside the simulator's runtime.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
-}
-
-async fn connected(simulator: &Simulator) {
-    simulator
-        .wait_until(|simulator| simulator.connected() == 1)
-        .await;
-}
-
-fn emitted(simulator: &Simulator) -> Vec<String> {
-    let events = simulator.ledger().into_iter();
-    let events = events.filter(|entry| entry.kind == sapi_sim::Kind::Event);
-    events
-        .map(|entry| String::from_utf8(entry.bytes.to_vec()).unwrap())
-        .collect()
-}
+use crate::daemon::{
+    BINARY, Home, Relay, Tail, blocking, connected, emitted, lines, simulator, until,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_8x8_sends_is_tailed_archived_exported_and_drained() {
@@ -232,13 +24,11 @@ async fn what_8x8_sends_is_tailed_archived_exported_and_drained() {
     simulator.emit(50);
     let (relay, tailed) = blocking(move || {
         let mut tail = relay.tail(&["--from", "earliest", "--format", "raw"]);
-        // The notice of the connection comes first.
-        let tailed = tail.take(51);
+        let tailed = tail.events(50);
         (relay, tailed)
     })
     .await;
-    assert!(tailed[0].contains("connected"), "{}", tailed[0]);
-    assert_eq!(tailed[1..], emitted(&simulator));
+    assert_eq!(tailed, emitted(&simulator));
     let listed = relay.admin(&["sink", "list"]);
     assert!(
         listed.contains("archive") && listed.contains("websocket"),
@@ -429,19 +219,4 @@ fn the_demo_runs_and_leaves_nothing_behind() {
     assert!(out.contains("tail --url http://127.0.0.1:"), "{out}");
     assert!(!err.contains("\n0 events"), "{err}");
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
-}
-
-/// Asks again and again, giving way in between; the test's own limit is nextest's or the CI's.
-async fn until(what: &str, mut met: impl FnMut() -> bool) {
-    let all = async {
-        while !tokio::task::block_in_place(&mut met) {
-            tokio::task::yield_now().await;
-        }
-    };
-    let limit = std::time::Duration::from_secs(30);
-    assert!(tokio::time::timeout(limit, all).await.is_ok(), "{what}");
-}
-
-fn lines(path: &Path) -> usize {
-    fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }

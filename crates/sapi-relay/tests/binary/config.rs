@@ -1,10 +1,5 @@
 //! Wrong configurations through the real binary: each names its file, its key and its remedy, and
 //! the exit code is 78.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests: a failure ends the test"
-)]
-
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -115,8 +110,8 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         &["at most auth_max"],
     ),
     (
-        "backoff.auth_mix = '1h'",
-        "upstream.backoff.auth_mix",
+        "backoff.auth_minn = '1h'",
+        "upstream.backoff.auth_minn",
         &["did you mean auth_min?"],
     ),
     (

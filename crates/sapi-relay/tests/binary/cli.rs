@@ -1,9 +1,4 @@
 //! The command line through the real binary: help, versions, exit codes.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests: a failure ends the test"
-)]
-
 use std::process::{Command, Output};
 
 fn relay(args: &[&str]) -> Output {
