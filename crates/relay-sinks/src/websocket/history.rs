@@ -15,10 +15,10 @@ use super::hub::{Admission, Reason};
 use super::notice::Personal;
 use super::query::Wish;
 
-/// What is read for one chunk.
+/// What is read for one chunk, and so what a client that is slow to take it holds of memory.
 const LIMIT: Limit = Limit {
     events: 1024,
-    bytes: 256 * 1024,
+    bytes: 64 * 1024,
 };
 const SHAPE: Shape = Shape::CloudEvents;
 

@@ -71,8 +71,18 @@ impl Fixture {
     }
 
     pub(super) async fn over(dir: TempDir, config: Config, memory: usize) -> Self {
+        Self::retaining(dir, config, memory, 1 << 30).await
+    }
+
+    /// The same over a journal that keeps no more than so many bytes.
+    pub(super) async fn retaining(
+        dir: TempDir,
+        config: Config,
+        memory: usize,
+        retention: u64,
+    ) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let core = Core::open(core_config(&dir, memory, &metrics)).unwrap();
+        let core = Core::open(core_config(&dir, memory, retention, &metrics)).unwrap();
         let context = Context {
             store: core.store.clone(),
             metrics: Arc::clone(&metrics),
@@ -215,7 +225,7 @@ impl Fixture {
     }
 }
 
-fn core_config(dir: &TempDir, memory: usize, metrics: &Arc<Metrics>) -> CoreConfig {
+fn core_config(dir: &TempDir, memory: usize, retention: u64, metrics: &Arc<Metrics>) -> CoreConfig {
     CoreConfig {
         tenant: "acmecorp01".to_owned(),
         dir: dir.path().to_owned(),
@@ -228,7 +238,7 @@ fn core_config(dir: &TempDir, memory: usize, metrics: &Arc<Metrics>) -> CoreConf
         },
         journal: JournalConfig {
             retention_age: Duration::from_hours(72),
-            retention_bytes: 8 << 20,
+            retention_bytes: retention,
             commit_window: Duration::from_millis(2),
             reserve: 0,
         },

@@ -114,6 +114,7 @@ async fn a_second_connection_takes_over_and_nothing_is_lost_or_doubled() {
         numbers.push(number(&peer.json().await));
     }
     assert_eq!(numbers, (1..=501).collect::<Vec<_>>());
+    relay.until_connected(1).await;
     assert_eq!(relay.left("taken_over"), 10);
 }
 

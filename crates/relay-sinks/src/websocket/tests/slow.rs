@@ -113,3 +113,30 @@ async fn a_drain_does_not_wait_for_one_that_does_not_read() {
         .is_ok_and(|read| read > 0)
     {}
 }
+
+/// A second connection on the subsId of one that does not read: the first keeps what its kernel
+/// has, the second gets all the rest.
+#[tokio::test]
+async fn a_stuck_sapi_client_is_taken_over_and_nothing_is_lost_or_doubled() {
+    let mut relay = Fixture::with(config(), 1 << 20).await;
+    let path = "/api/streaming/v1/clientconnect/subscribe/TenantUpdates?tenantId=acmecorp01&subsId=a&desiredOutputType=JSON";
+    let mut stuck = relay.connect(path).await;
+    relay.until_connected(1).await;
+    for _ in 0..150 {
+        relay.commit_padded("AgentStatusChange", 20, PAD).await;
+    }
+    let mut next = relay.connect(path).await;
+    let mut numbers = Vec::new();
+    while let Some(Ok(said)) = soon("what the first has", stuck.0.next()).await {
+        if let Message::Text(text) = said {
+            numbers.push(number(&serde_json::from_str(&text).unwrap()));
+        }
+    }
+    assert!(numbers.len() < 3000, "it was stuck");
+    while numbers.last() != Some(&3000) {
+        numbers.push(number(&next.json().await));
+    }
+    assert_eq!(numbers, (1..=3000).collect::<Vec<_>>());
+    relay.until_connected(1).await;
+    assert_eq!(relay.left("taken_over"), 1);
+}

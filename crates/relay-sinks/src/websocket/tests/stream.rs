@@ -124,7 +124,8 @@ async fn unmet_cursors_are_said_first_and_then_met_as_well_as_can_be() {
 
 #[tokio::test]
 async fn a_cursor_that_retention_has_passed_is_said_with_how_much_is_missing() {
-    let mut relay = Fixture::with(config(), 1 << 20).await;
+    let mut relay =
+        Fixture::retaining(tempfile::tempdir().unwrap(), config(), 1 << 20, 8 << 20).await;
     let mut late = relay.connect("/v1/stream?from=earliest").await;
     for _ in 0..60 {
         relay.commit_padded("AgentStatusChange", 20, 3000).await;
@@ -234,4 +235,18 @@ async fn notices_come_when_asked_for_whatever_the_filter() {
     assert_eq!(raw.json().await["relayNotice"]["text"], json!("tick"));
     relay.commit("AgentStatusChange", 1).await;
     assert_eq!(deaf.number().await, 1);
+}
+
+#[tokio::test]
+async fn a_silent_stream_is_pinged() {
+    let relay = Fixture::new().await;
+    let mut peer = relay.connect("/v1/stream").await;
+    relay.until_connected(1).await;
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    let said = futures_util::StreamExt::next(&mut peer.0).await;
+    assert_eq!(said.unwrap().unwrap(), Message::Ping("".into()));
+    assert!(
+        started.elapsed() + std::time::Duration::from_secs(1) >= crate::websocket::stream::PING
+    );
 }

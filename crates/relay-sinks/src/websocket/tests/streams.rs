@@ -163,3 +163,17 @@ async fn a_history_under_way_is_finished_when_the_relay_stops() {
     assert_eq!(answer.matches("relaycursor").count(), 1000);
     relay.drain().await;
 }
+
+#[tokio::test]
+async fn silent_events_say_their_cursor_now_and_then() {
+    let relay = Fixture::new().await;
+    let mut sse = Sse::open(&relay, "/v1/events", "").await;
+    let start = sse.until("id: ").await.pop().unwrap();
+    tokio::time::pause();
+    let mut line = String::new();
+    while !line.starts_with("id: ") {
+        line.clear();
+        assert!(sse.0.read_line(&mut line).await.unwrap() > 0);
+    }
+    assert_eq!(line.trim_end(), start);
+}
