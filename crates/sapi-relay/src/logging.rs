@@ -10,6 +10,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Log, LogFormat};
+use crate::failure::Failure;
+use crate::output::say;
 
 /// What is never logged below info: others' crates, whose debug lines show requests with their
 /// credentials.
@@ -41,6 +43,15 @@ pub(crate) fn start(config: &Log) {
             .boxed()
     };
     tracing_subscriber::registry().with(log).try_init().ok();
+}
+
+/// Says why the program ends: as a log line where a log is being collected, else in plain words.
+pub(crate) fn last_words(failure: &Failure) {
+    if tracing::dispatcher::has_been_set() && !stderr().is_terminal() {
+        tracing::error!(exit_code = failure.code(), "{failure}");
+    } else {
+        say(&format!("sapi-relay: {failure}"));
+    }
 }
 
 /// Whether colour is wanted at all (<https://no-color.org>).

@@ -2,6 +2,14 @@
 //!
 //! Only this crate reads configuration, environment and signals. Every command is a module.
 
+#![cfg_attr(
+    not(all(feature = "demo", feature = "file", feature = "websocket")),
+    expect(
+        dead_code,
+        reason = "what only the parts use that this build leaves out"
+    )
+)]
+
 mod admin;
 mod check;
 mod cli;
@@ -17,7 +25,6 @@ mod relay;
 mod steer;
 mod tail;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -37,8 +44,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nothing can be said if standard error is gone; the code says it.
-            writeln!(std::io::stderr(), "sapi-relay: {failure}").ok();
+            logging::last_words(&failure);
             ExitCode::from(failure.code())
         }
     }

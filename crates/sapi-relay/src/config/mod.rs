@@ -24,11 +24,7 @@ use relay_upstream::UpstreamConfig;
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use secret::Secret;
 pub(crate) use server::{Admin, Log, LogFormat};
-#[cfg(feature = "file")]
-pub(crate) use sinks::File;
-#[cfg(feature = "websocket")]
-pub(crate) use sinks::Websocket;
-pub(crate) use sinks::{Client, Delivery, Sink, SinkKind};
+pub(crate) use sinks::{Client, Delivery, File, Sink, SinkKind, Websocket};
 pub(crate) use storage::Journal;
 pub(crate) use units::write_size;
 

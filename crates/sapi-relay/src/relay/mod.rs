@@ -1,8 +1,8 @@
 //! Owns the daemon: what is built from a configuration, how it runs, how it drains.
 
-#[cfg(feature = "file")]
+#[cfg_attr(not(feature = "file"), path = "file_absent.rs")]
 mod file;
-#[cfg(feature = "websocket")]
+#[cfg_attr(not(feature = "websocket"), path = "listener_absent.rs")]
 mod listener;
 mod reload;
 mod shared;

@@ -1,7 +1,12 @@
 //! Owns the process's signals: SIGTERM and SIGINT stop, a second one stops at once, SIGHUP reloads.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// How long an echo of a signal may take.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +45,18 @@ impl Signals {
         }
     }
 
-    /// Waits for one more that stops.
+    /// Waits for one more that stops. What comes within half a second of the first is its echo: a
+    /// terminal and `timeout` signal both the group and the process.
     pub(super) async fn stop_at_once(&mut self) {
+        let echo = tokio::time::sleep(ECHO);
+        let mut echo = std::pin::pin!(echo);
+        loop {
+            tokio::select! {
+                () = &mut echo => break,
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+        }
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

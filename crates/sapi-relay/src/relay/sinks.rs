@@ -15,8 +15,7 @@ use relay_core::supervise::Supervisor;
 use relay_core::worker::{self, SinkHandle, SinkStatus, WorkerConfig};
 use tokio::sync::Mutex;
 
-#[cfg(feature = "websocket")]
-use super::listener;
+use super::{file, listener};
 use crate::config::{self, Config, SinkKind};
 use crate::failure::Failure;
 
@@ -39,7 +38,6 @@ struct Running {
 #[derive(Debug)]
 enum Part {
     Worker(SinkHandle),
-    #[cfg(feature = "websocket")]
     Listener(listener::Running),
 }
 
@@ -82,18 +80,12 @@ impl Sinks {
     /// Starts a sink. A listener is bound when it returns.
     pub(super) async fn start(&self, sink: &config::Sink) -> Result<(), Failure> {
         let part = match &sink.kind {
-            #[cfg(feature = "websocket")]
             SinkKind::Websocket(websocket) => {
                 Part::Listener(listener::Running::start(self, &sink.name, websocket).await?)
             }
-            #[cfg(not(feature = "websocket"))]
-            SinkKind::Websocket(_) => return Err(not_built(&sink.name)),
-            #[cfg(feature = "file")]
             SinkKind::File(delivery, file) => {
-                Part::Worker(super::file::start(self, &sink.name, delivery, file)?)
+                Part::Worker(file::start(self, &sink.name, delivery, file)?)
             }
-            #[cfg(not(feature = "file"))]
-            SinkKind::File(..) => return Err(not_built(&sink.name)),
         };
         let running = Running {
             config: sink.clone(),
@@ -133,7 +125,6 @@ impl Sinks {
         let running = self.running.lock().await;
         let rows = running.iter().map(|(name, sink)| match &sink.part {
             Part::Worker(handle) => SinkRow::Worker(handle.status()),
-            #[cfg(feature = "websocket")]
             Part::Listener(listener) => {
                 let (address, connected) = (listener.address(), listener.connected());
                 SinkRow::Listener {
@@ -151,7 +142,6 @@ impl Sinks {
         for sink in self.running.lock().await.values() {
             match &sink.part {
                 Part::Worker(handle) => handle.scrape(),
-                #[cfg(feature = "websocket")]
                 Part::Listener(_) => {}
             }
         }
@@ -163,7 +153,6 @@ impl Sinks {
         let running = self.running.lock().await;
         running.get(name).map(|sink| match &sink.part {
             Part::Worker(handle) => Some(handle.clone()),
-            #[cfg(feature = "websocket")]
             Part::Listener(_) => None,
         })
     }
@@ -200,7 +189,6 @@ impl Sinks {
             return Ok(());
         };
         match &running.part {
-            #[cfg(feature = "websocket")]
             Part::Listener(listener) => listener
                 .renew(clients)
                 .with_context(|| format!("sinks.{}.clients", sink.name))?,
@@ -239,15 +227,6 @@ impl Sinks {
 async fn stop(part: &Part) {
     match part {
         Part::Worker(handle) => handle.stop().await,
-        #[cfg(feature = "websocket")]
         Part::Listener(listener) => listener.stop().await,
     }
-}
-
-/// A sink that was left out of the build; the configuration has refused it already.
-#[cfg(not(all(feature = "websocket", feature = "file")))]
-fn not_built(name: &str) -> Failure {
-    Failure::from(anyhow::anyhow!(
-        "sinks.{name} is of a type that is not built into this binary"
-    ))
 }

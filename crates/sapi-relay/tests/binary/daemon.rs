@@ -136,9 +136,13 @@ impl Relay {
     pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
         self.signal("TERM");
         let status = self.child.wait().unwrap();
+        (status, self.log())
+    }
+
+    /// Everything that it has logged, once it has ended.
+    pub(crate) fn log(&mut self) -> String {
         self.reader.take().unwrap().join().unwrap();
-        let log = self.log.lock().unwrap().clone();
-        (status, log)
+        self.log.lock().unwrap().clone()
     }
 
     pub(crate) fn tail(&self, args: &[&str]) -> Tail {
