@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+#[cfg(feature = "websocket")]
 use tokio_rustls::TlsAcceptor;
 
 /// Why TLS can't be set up.
@@ -107,6 +108,7 @@ impl Acceptor {
     }
 
     /// What the next connection is accepted with.
+    #[cfg(feature = "websocket")]
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
         TlsAcceptor::from(Arc::clone(&config))

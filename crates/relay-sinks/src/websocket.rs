@@ -10,30 +10,25 @@
 //! costs the frame under way, and reads on where it was when it comes back to it. It knows the bus
 //! and the store, not the journal.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_core::sink::Listener;
 use relay_core::store::Store;
 use relay_core::{Bus, Metrics};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::select;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 mod auth;
 mod clients;
 mod config;
 mod cookies;
+mod door;
 mod frame;
 mod history;
 mod http;
@@ -53,20 +48,13 @@ pub use clients::{Clients, ClientsError};
 pub use config::{Client, Config, Sapi};
 
 use crate::tls::{Acceptor, TlsError};
-use http::Connection;
+use door::Door;
 use hub::Hub;
-use session::Session;
-use wire::Wire;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// Connections beyond `max_clients` that may be open: to be told so, or for plain answers.
 const SPARE: usize = 1024;
-/// How long a TLS handshake, and how long the head of a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The least that hyper wants for its buffer: it bounds the head of a request.
-const HEAD: usize = 16 * 1024;
-const HEADERS: usize = 64;
 /// Waited after an accept that failed for want of something: descriptors, memory.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -225,103 +213,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
     )
-}
-
-/// What every connection comes through.
-#[derive(Clone, Debug)]
-struct Door {
-    hub: Arc<Hub>,
-    tls: Option<Acceptor>,
-    port: u16,
-}
-
-impl Door {
-    /// Serves one connection to its end.
-    async fn serve(self, tcp: TcpStream) {
-        let stop = self.hub.stop.clone();
-        let secured = select! {
-            wire = Box::pin(self.secure(tcp)) => wire,
-            () = stop.cancelled() => None,
-        };
-        let Some(wire) = secured else {
-            return;
-        };
-        // Boxed: what HTTP needs is given back before the session begins.
-        if let Some((session, wire, read)) = Box::pin(self.serve_http(wire)).await {
-            session.run(wire, read).await;
-        }
-    }
-
-    async fn secure(&self, tcp: TcpStream) -> Option<Wire> {
-        let patience = self.hub.config.slow_client_timeout;
-        Wire::prepare(&tcp, patience);
-        let Some(tls) = &self.tls else {
-            return Some(Wire::plain(tcp, patience));
-        };
-        match timeout(PATIENCE, tls.acceptor().accept(tcp)).await {
-            Ok(Ok(tls)) => Some(Wire::tls(tls, patience)),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a TLS handshake failed");
-                None
-            }
-            Err(_too_slow) => None,
-        }
-    }
-
-    /// Answers requests until the connection ends or becomes a WebSocket.
-    async fn serve_http(&self, wire: Wire) -> Option<(Box<Session>, Wire, bytes::Bytes)> {
-        let connection = Arc::new(Connection {
-            hub: Arc::clone(&self.hub),
-            port: self.port,
-            stalled: wire.stalled(),
-            upgraded: Mutex::default(),
-        });
-        let answering = Arc::clone(&connection);
-        let service = service_fn(move |request| Box::pin(Arc::clone(&answering).answer(request)));
-        let mut serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE)
-            .max_buf_size(HEAD)
-            .max_headers(HEADERS)
-            .serve_connection(TokioIo::new(wire), service);
-        let mut stopped = pin!(self.hub.stop.cancelled());
-        let mut stopping = false;
-        let ended = poll_fn(|cx| {
-            if !stopping && stopped.as_mut().poll(cx).is_ready() {
-                stopping = true;
-                Pin::new(&mut serving).graceful_shutdown();
-            }
-            serving.poll_without_shutdown(cx)
-        });
-        if let Err(error) = ended.await {
-            tracing::debug!(%error, "a connection broke");
-            return None;
-        }
-        let parts = serving.into_parts();
-        let mut wire = parts.io.into_inner();
-        let session = connection
-            .upgraded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(session) = session {
-            return Some((session, wire, parts.read_buf));
-        }
-        timeout(PATIENCE, wire.shutdown()).await.ok();
-        None
-    }
-}
-
-#[cfg(test)]
-mod size {
-    use super::*;
-
-    #[test]
-    fn a_connection_s_task_is_small() {
-        fn of<F>(_: impl FnOnce(Door, TcpStream) -> F) -> usize {
-            size_of::<F>()
-        }
-        let size = of(Door::serve);
-        assert!(size <= 2048, "{size}");
-    }
 }
