@@ -12,6 +12,7 @@ mod storage;
 mod tls;
 mod units;
 mod upstream;
+mod value;
 
 use std::path::PathBuf;
 use std::sync::Arc;
