@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn waits_differ() {
-        let mut backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(60));
+        let mut backoff = Backoff::new(Duration::from_secs(10), Duration::from_mins(1));
         let waits: std::collections::HashSet<_> = (0..20).map(|_| backoff.next()).collect();
         assert!(waits.len() > 10, "{waits:?}");
     }

@@ -42,6 +42,8 @@ mod tests;
 mod window;
 
 pub use handle::{CommandError, SinkHandle, SinkStatus};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use meters::now_ms;
 
 /// What to do with an event that the destination refuses for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

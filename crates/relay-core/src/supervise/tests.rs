@@ -94,7 +94,7 @@ async fn restarts_wait_longer_and_longer() {
     restarted(&handle, 12).await;
     let waited = start.elapsed();
     assert!(
-        waited > Duration::from_secs(80) && waited < Duration::from_secs(180),
+        waited > Duration::from_secs(80) && waited < Duration::from_mins(3),
         "{waited:?}"
     );
 }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commands::{Command, Reply};
 use super::meters::{Headroom, Meters, now_ms};
-use super::{Context, WorkerConfig};
+use super::{Context, StartFrom, WorkerConfig};
 use crate::reader::Limit;
 use crate::status::{SinkError, SinkState};
 use crate::supervise::Handle;
@@ -81,10 +81,15 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: Arc<WorkerConfig>, context: Context) -> Self {
-        let cursor = context.store.cursor(&config.name);
-        let cursor = cursor.filter(|cursor| cursor.epoch == context.bus.epoch());
+        let known = context.store.cursor(&config.name);
+        let here = known.filter(|cursor| cursor.epoch == context.bus.epoch());
+        let cursor = match (here, known, config.start_from) {
+            (Some(cursor), _, _) => cursor.offset,
+            (None, None, StartFrom::Latest) => context.bus.last(),
+            (None, _, _) => Offset(context.bus.first().0.saturating_sub(1)),
+        };
         let row = Row {
-            cursor: cursor.map_or(context.bus.last(), |cursor| cursor.offset),
+            cursor,
             ..Row::default()
         };
         Self {

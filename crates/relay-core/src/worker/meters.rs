@@ -106,7 +106,7 @@ impl Headroom {
 }
 
 /// The wall clock, in Unix milliseconds: for ages and latencies, never for waiting.
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

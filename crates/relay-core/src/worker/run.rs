@@ -115,9 +115,10 @@ impl<S: Sink> Worker<S> {
             signal = signals.next() => return Ok(self.obey(signal, Step::Connect).await),
             connected = self.sink.connect() => connected,
         };
-        self.stale = false;
         let connected = connected.map_err(Trouble::from);
-        match connected.and_then(|kept| kept.map(|cursor| self.check(cursor)).transpose()) {
+        let kept = connected.and_then(|kept| kept.map(|cursor| self.check(cursor)).transpose());
+        self.stale = kept.is_err();
+        match kept {
             Err(trouble) => Ok(self.recover(trouble)),
             Ok(None) => Ok(Step::Deliver),
             Ok(Some(cursor)) => {

@@ -43,11 +43,7 @@ struct Flight {
 
 impl Flight {
     fn is_settled(&self) -> bool {
-        match &self.known {
-            Known::Nothing => false,
-            Known::Settled => true,
-            Known::Some(settled) => settled.iter().all(|settled| *settled),
-        }
+        self.verdicts().all(|(_, settled)| settled)
     }
 
     fn is_waiting(&self) -> bool {
