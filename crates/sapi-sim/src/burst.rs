@@ -59,7 +59,7 @@ impl Template {
         frames::message(Form::Text, &document, 1, &mut frame);
         let header = frame.len() - document.len();
         Self {
-            sequence: find(&frame, &SEQUENCE_BASE.to_string()),
+            sequence: find(&frame, &format!("\"sequenceId\":{SEQUENCE_BASE}")) + 13,
             timestamp: find(&frame, &format!("\"timestamp\":{TIMESTAMP_BASE}")) + 12,
             interaction: find(&frame, &interaction(0)),
             header,
