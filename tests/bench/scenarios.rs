@@ -35,9 +35,9 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "commit",
         title: "Commit stage fed from memory",
-        how: "Parsed documents of 1 KiB handed to the intake in process, in groups, until they are durable: dedup, \
-              encoding, one write and one fdatasync a group, publication on the bus. In turn with a bare preallocated \
-              file that gets the same number of bytes by one write and one fdatasync a group.",
+        how: "Parsed documents of 1 KiB handed to the intake in process as fast as it takes them, until they are durable: \
+              dedup, encoding, one write and one fdatasync a group, publication on the bus. In turn with a bare \
+              preallocated file that gets as many bytes by one write and one fdatasync a group of the same size.",
         run: |bench| Box::pin(commit::run(bench)),
     },
     Scenario {
