@@ -32,15 +32,21 @@ pub struct Relay {
     pub metrics: Arc<Metrics>,
     supervisor: Supervisor,
     numbers: AtomicU64,
+    retention_bytes: u64,
 }
 
 impl Relay {
-    /// A relay with an empty journal.
+    /// A relay with an empty journal, whose segments are as small as they can be.
     pub fn new() -> Self {
-        Self::open(Arc::new(tempfile::tempdir().unwrap()), 0)
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), 0, 8 << 20)
     }
 
-    fn open(dir: Arc<TempDir>, numbers: u64) -> Self {
+    /// The same, for more than a few megabytes.
+    pub fn roomy() -> Self {
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), 0, 1 << 30)
+    }
+
+    fn open(dir: Arc<TempDir>, numbers: u64, retention_bytes: u64) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
         let subscription: Arc<str> = "relay_a".into();
         let config = CoreConfig {
@@ -56,8 +62,7 @@ impl Relay {
             },
             journal: JournalConfig {
                 retention_age: Duration::from_hours(72),
-                // Segments are as small as they can be.
-                retention_bytes: 8 << 20,
+                retention_bytes,
                 commit_window: Duration::from_millis(1),
                 reserve: 0,
             },
@@ -76,6 +81,7 @@ impl Relay {
             metrics,
             supervisor,
             numbers: AtomicU64::new(numbers),
+            retention_bytes,
         }
     }
 
@@ -122,7 +128,7 @@ impl Relay {
             dead_letters: self.core.dead_letters.clone(),
             notices: self.core.notices.clone(),
             metrics: Arc::clone(&self.metrics),
-            retention_bytes: 8 << 20,
+            retention_bytes: self.retention_bytes,
         }
     }
 
@@ -168,14 +174,14 @@ impl Relay {
         let late = self.supervisor.drain(Duration::from_secs(20)).await;
         assert!(late.is_empty(), "{late:?} did not stop");
         self.core.close().await.unwrap();
-        Self::open(self.dir, self.numbers.into_inner())
+        Self::open(self.dir, self.numbers.into_inner(), self.retention_bytes)
     }
 
     /// Lets the workers fall where they stand, and opens the same journal again.
     pub async fn crash(self) -> Self {
         drop(self.supervisor);
         self.core.close().await.unwrap();
-        Self::open(self.dir, self.numbers.into_inner())
+        Self::open(self.dir, self.numbers.into_inner(), self.retention_bytes)
     }
 }
 

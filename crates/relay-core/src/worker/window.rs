@@ -73,6 +73,8 @@ pub(super) struct Window {
     flights: VecDeque<Flight>,
     ahead: BTreeMap<Offset, Key>,
     next_id: u64,
+    /// Events of all flights.
+    flying: usize,
     waiting: usize,
     waiting_bytes: usize,
     /// After a failure one flight at a time, until one brings a confirmation.
@@ -87,6 +89,7 @@ impl Window {
             flights: VecDeque::new(),
             ahead: BTreeMap::new(),
             next_id: 0,
+            flying: 0,
             waiting: 0,
             waiting_bytes: 0,
             probing: false,
@@ -122,12 +125,9 @@ impl Window {
             .last_key_value()
             .map_or(0, |(last, _)| last.0.saturating_sub(position.0));
         let room = match usize::try_from(known) {
-            Ok(0) => {
-                let flying: usize = self.flights.iter().map(|flight| flight.events.len()).sum();
-                bounds
-                    .ahead_events
-                    .saturating_sub(flying + self.ahead.len())
-            }
+            Ok(0) => bounds
+                .ahead_events
+                .saturating_sub(self.flying + self.ahead.len()),
             known => known.unwrap_or(usize::MAX),
         };
         let room = room.min(bounds.batch_events);
@@ -155,6 +155,7 @@ impl Window {
 
     fn push(&mut self, upto: Offset, bytes: usize, events: Vec<Tracked>, known: Known) {
         self.next_id += 1;
+        self.flying += events.len();
         self.flights.push_back(Flight {
             id: self.next_id,
             upto,
@@ -202,6 +203,7 @@ impl Window {
     fn advance(&mut self) {
         while let Some(flight) = self.flights.pop_front_if(|flight| flight.is_settled()) {
             self.cursor = self.cursor.max(flight.upto);
+            self.flying -= flight.events.len();
         }
         let unsettled = self
             .flights
@@ -235,7 +237,8 @@ impl Window {
         let follows =
             |offset: &Offset, key: &Key| oldest.get(key).is_some_and(|oldest| oldest < offset);
         self.ahead.retain(|offset, key| !follows(offset, key));
-        (self.waiting, self.waiting_bytes, self.probing) = (0, 0, true);
+        (self.flying, self.waiting, self.waiting_bytes) = (0, 0, 0);
+        self.probing = true;
     }
 
     /// Begins anew behind another cursor.
