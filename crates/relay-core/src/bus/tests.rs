@@ -23,7 +23,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let options = LogOptions {
             segment_bytes: 64 * 1024,
-            segment_age: Duration::from_secs(3600),
+            segment_age: Duration::from_hours(1),
             identity: "acmecorp01".to_owned(),
             reserve_bytes: 0,
         };
