@@ -26,9 +26,11 @@ pub(crate) fn start(config: &Log) {
     };
     // The level was checked when the configuration was read.
     let level = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let filter = level.and(filter_fn(|line| {
+    let ours = filter_fn(|line| {
         *line.level() <= Level::INFO || OURS.iter().any(|name| line.target().starts_with(name))
-    }));
+    });
+    // Without the hint every line of every crate would be looked at, tungstenite's for each frame.
+    let filter = level.and(ours.with_max_level_hint(Level::TRACE));
     let log = tracing_subscriber::fmt::layer().with_writer(stderr);
     let log = if text {
         let colour = stderr().is_terminal() && colour();
