@@ -11,24 +11,24 @@ pub mod admit;
 pub mod backoff;
 pub mod bus;
 pub mod cloudevents;
+mod continuity;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 pub mod cursor;
 pub mod dead_letters;
+mod dedup;
 pub mod event;
 pub mod filter;
 pub mod intake;
 pub mod metrics;
 pub mod notice;
 pub mod reader;
+mod sequence;
 pub mod sink;
 pub mod status;
 pub mod store;
 pub mod supervise;
 pub mod worker;
-#[cfg(any(test, feature = "testing"))]
-pub mod contract;
-mod continuity;
-mod dedup;
-mod sequence;
 
 pub use admit::Admit;
 pub use bus::Bus;
@@ -39,5 +39,5 @@ pub use intake::{Core, CoreConfig, Intake};
 pub use metrics::Metrics;
 pub use notice::{Notice, NoticeDraft, NoticeKind, Notices, Page};
 pub use reader::{Batch, Limit, ReadError, Reader, Skipped};
-pub use store::Store;
 pub use relay_journal::{Epoch, Offset, Table};
+pub use store::Store;
