@@ -5,6 +5,7 @@
 //! relay-bench [--quick] [SCENARIO...]
 //! ```
 
+mod bare;
 mod client;
 mod machine;
 mod process;

@@ -58,7 +58,8 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
         name: "fanout",
         title: "Clients",
         how: "CPU of a delivery is the relay's CPU with clients less its CPU without, at the same rate, by the number of \
-              deliveries. Together is how many events arrive in one write and so leave in one flush. Memory a \
+              deliveries. Together is how many events arrive in one write and so leave in one flush. The bare program writes frames of \
+              the same size to as many sockets at the same pace, and nothing else: the machine's own price. Memory a \
               connection is the relay's own anonymous memory after a burst has drained, less that before they came.",
         run: |bench| Box::pin(fanout::run(bench)),
     },

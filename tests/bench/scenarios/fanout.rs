@@ -6,11 +6,11 @@ use anyhow::Result;
 use sapi_sim::{Burst, Config, Simulator};
 
 use super::{committed, relay};
-use crate::Bench;
 use crate::client::{Client, Percentiles, receive_all};
 use crate::process::{Cpu, memory_kib};
 use crate::report::{Row, count, seconds};
 use crate::source::Source;
+use crate::{Bench, bare};
 
 /// A steady load: so many events a second, so many of them in one write.
 #[derive(Clone, Copy)]
@@ -29,85 +29,79 @@ struct Measured {
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let steady = |together| Load {
-        events: bench.events(20_000),
-        rate: 2_000.0,
-        together,
-    };
-    for together in [1, 8] {
-        let load = steady(together);
-        let without = paced(bench, load, 0).await?;
-        for clients in [1, 100] {
-            // A hundred clients at 2,000 events/s, each alone in its flush, are more than a core.
-            let load = if (clients, together) == (100, 1) {
-                Load {
-                    rate: 500.0,
-                    ..load
-                }
-            } else {
-                load
-            };
-            let without = if load.rate < 2_000.0 {
-                paced(bench, load, 0).await?
-            } else {
-                Measured { ..without }
-            };
-            rows.extend(delivery_rows(
-                load,
-                clients,
-                &without,
-                &paced(bench, load, clients).await?,
+    // A hundred clients at 2,000 events/s, each alone in its flush, are more than a core.
+    for (clients, rate, together) in [
+        (1, 2_000.0, 1),
+        (1, 2_000.0, 8),
+        (100, 500.0, 1),
+        (100, 2_000.0, 8),
+        (2_000, 50.0, 1),
+    ] {
+        let seconds = if bench.quick { 2.0 } else { 10.0 };
+        let load = Load {
+            events: (rate * seconds) as u64,
+            rate,
+            together,
+        };
+        let with = paced(bench, load, clients).await?;
+        rows.push(latency_row(load, clients, &with));
+        // What one client costs drowns in what the intake of its events does.
+        if clients > 1 {
+            let without = paced(bench, load, 0).await?;
+            let bare = bare::write(clients, rate, together, load.events).await?;
+            rows.push(delivery_row(load, clients, &without, &with));
+            let case = format!("{}: CPU a delivery of a bare program", load.case(clients));
+            rows.push(Row::new(case, format!("{:.2} µs", bare * 1e6), ""));
+        }
+        if clients == 2_000 {
+            let kib = format!("{:.1} KiB", with.kib_a_connection);
+            rows.push(Row::new(
+                "memory a connection, 2,000 clients",
+                kib,
+                "at most 8 KiB",
             ));
         }
     }
-    let load = Load {
-        events: bench.events(1_000).max(200),
-        rate: 50.0,
-        together: 1,
-    };
-    let without = paced(bench, load, 0).await?;
-    let with = paced(bench, load, 2_000).await?;
-    rows.extend(delivery_rows(load, 2_000, &without, &with));
-    rows.push(Row::new(
-        "memory a connection, 2,000 clients",
-        format!("{:.1} KiB", with.kib_a_connection),
-        "at most 8 KiB",
-    ));
     for clients in [1, 100] {
         rows.extend(highest(bench, clients).await?);
     }
     Ok(rows)
 }
 
-fn delivery_rows(load: Load, clients: u64, without: &Measured, with: &Measured) -> Vec<Row> {
+impl Load {
+    fn case(self, clients: u64) -> String {
+        let Self { rate, together, .. } = self;
+        format!(
+            "{} client(s), {rate} events/s, {together} together",
+            count(clients as f64)
+        )
+    }
+}
+
+fn latency_row(load: Load, clients: u64, measured: &Measured) -> Row {
+    let Percentiles { p50, p99, p999 } = measured.latency;
+    Row::new(
+        format!("{}: latency p50 / p99 / p99.9", load.case(clients)),
+        format!("{} / {} / {}", seconds(p50), seconds(p99), seconds(p999)),
+        "",
+    )
+}
+
+fn delivery_row(load: Load, clients: u64, without: &Measured, with: &Measured) -> Row {
     let deliveries = (load.events * clients) as f64;
     let cpu = Cpu {
         user: with.cpu.user - without.cpu.user,
         system: with.cpu.system - without.cpu.system,
     };
-    let case = format!(
-        "{} client(s), {} events/s, {} together",
-        count(clients as f64),
-        load.rate,
-        load.together
-    );
     let bound = match load.together {
         1 => "at most 7 µs",
         _ => "at most 1.3 µs",
     };
-    let Percentiles { p50, p99, p999 } = with.latency;
-    vec![
-        Row::new(
-            format!("{case}: CPU a delivery"),
-            cpu.each(deliveries),
-            bound,
-        ),
-        Row::new(
-            format!("{case}: latency p50 / p99 / p99.9"),
-            format!("{} / {} / {}", seconds(p50), seconds(p99), seconds(p999)),
-            "",
-        ),
-    ]
+    Row::new(
+        format!("{}: CPU a delivery", load.case(clients)),
+        cpu.each(deliveries),
+        bound,
+    )
 }
 
 /// A steady load to so many clients.
