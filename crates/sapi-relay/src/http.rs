@@ -15,6 +15,15 @@ use url::Url;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The server answered, and said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{url} answered {status}: {text}")]
+pub(crate) struct Refused {
+    url: Url,
+    pub(crate) status: StatusCode,
+    text: String,
+}
+
 /// A server of a relay, and what to show it.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -25,7 +34,8 @@ pub(crate) struct Peer {
 impl Peer {
     /// The server at `url`, with the token that a file holds.
     pub(crate) fn new(url: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
-        let base = Url::parse(url).with_context(|| format!("{url} is no URL"))?;
+        let base = Url::parse(url)
+            .with_context(|| format!("{url:?} is no URL such as http://127.0.0.1:9464"))?;
         if base.scheme() != "http" {
             bail!("{url}: only http:// is supported here");
         }
@@ -55,8 +65,8 @@ impl Peer {
         if status.is_success() {
             return Ok(body);
         }
-        let text = String::from_utf8_lossy(&body);
-        bail!("{url} answered {status}: {}", text.trim())
+        let text = String::from_utf8_lossy(&body).trim().to_owned();
+        Err(Refused { url, status, text }.into())
     }
 
     async fn exchange(

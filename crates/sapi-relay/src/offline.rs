@@ -26,6 +26,10 @@ pub(crate) async fn run(command: cli::Journal) -> Result<(), Failure> {
 
 fn open(dir: &Path) -> Result<Log, Failure> {
     let log = Log::open_read_only(dir).with_context(|| format!("no journal in {}", dir.display()));
+    let log = log.and_then(|log| match log.identity() {
+        "" => Err(anyhow::anyhow!("no journal in {}", dir.display())),
+        _ => Ok(log),
+    });
     log.map_err(|error| Failure::from(error).remedy("--dir is the folder that journal.dir names"))
 }
 

@@ -1,15 +1,16 @@
 //! Owns the commands that ask a running relay's admin server: `sink ...` and `dead-letters ...`.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write, stderr};
 
 use anyhow::Context;
 use bytes::Bytes;
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::failure::Failure;
-use crate::http::Peer;
-use crate::output::{stdout, table};
+use crate::http::{Peer, Refused};
+use crate::output::{say, stdout, table};
 
 /// What to look at when the admin server can't be reached.
 const REMEDY: &str = "is the relay running, and is --admin its admin.listen?";
@@ -52,6 +53,9 @@ pub(crate) async fn dead_letters(command: cli::DeadLetters) -> Result<(), Failur
         }
     }
     out.flush()?;
+    if left == limit && stderr().is_terminal() {
+        say("no dead letters");
+    }
     Ok(())
 }
 
@@ -96,7 +100,7 @@ async fn post(sink: &cli::OneSink, verb: &str, body: Value) -> Result<(), Failur
     let peer = peer(&sink.admin)?;
     let path = format!("/v1/sinks/{}/{verb}", sink.name);
     let answer = peer.post(&path, Bytes::from(body.to_string())).await;
-    let answer = answer.map_err(|error| Failure::from(error).remedy(REMEDY))?;
+    let answer = answer.map_err(failed)?;
     let mut out = stdout();
     writeln!(out, "{}", String::from_utf8_lossy(&answer).trim())?;
     out.flush()?;
@@ -105,9 +109,23 @@ async fn post(sink: &cli::OneSink, verb: &str, body: Value) -> Result<(), Failur
 
 async fn ask(admin: &cli::Admin, path: &str) -> Result<Value, Failure> {
     let answer = peer(admin)?.get(path).await;
-    let answer = answer.map_err(|error| Failure::from(error).remedy(REMEDY))?;
+    let answer = answer.map_err(failed)?;
     let answer = serde_json::from_slice(&answer).context("the answer is not JSON");
     answer.map_err(|error| Failure::from(error).remedy(REMEDY))
+}
+
+/// Why a request came to nothing, with what helps against that.
+fn failed(error: anyhow::Error) -> Failure {
+    match error
+        .downcast_ref::<Refused>()
+        .map(|refused| refused.status)
+    {
+        None => Failure::from(error).remedy(REMEDY),
+        Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            Failure::from(error).remedy("give the admin token: --token-file FILE")
+        }
+        Some(_) => Failure::from(error),
+    }
 }
 
 fn peer(admin: &cli::Admin) -> Result<Peer, Failure> {

@@ -79,6 +79,8 @@ impl Config {
     ) -> Result<Self, Problems> {
         let problems = Collector::default();
         let layers = Layers::read(files, environment, &problems);
+        // What stands in a file that can't be read would all be reported as missing, too.
+        problems.so_far()?;
         let parts = Parts::read(&Section::root(&layers, &problems));
         let warnings = problems.finish()?;
         parts

@@ -96,6 +96,16 @@ impl Collector {
         self.warnings.borrow_mut().push(problem);
     }
 
+    /// What is wrong so far.
+    pub(crate) fn so_far(&self) -> Result<(), Problems> {
+        let errors = self.errors.borrow();
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems(errors.clone()))
+        }
+    }
+
     /// The warnings, or every error.
     pub(crate) fn finish(self) -> Result<Vec<Problem>, Problems> {
         let errors = self.errors.into_inner();

@@ -231,6 +231,9 @@ fn refused(dir: &std::path::Path, error: OpenError) -> Failure {
         OpenError::Log { .. } | OpenError::State(_) | OpenError::Io { .. } => SOFTWARE,
     };
     let remedy = match &error {
+        OpenError::Log { .. } | OpenError::State(_) | OpenError::Io { .. } if !dir.is_dir() => {
+            "set journal.dir to a folder that can be made: a journal is begun there".to_owned()
+        }
         OpenError::Locked { .. } => "stop the other relay, or give this one a journal.dir of its own (and upstream.subs_ids of its own)".to_owned(),
         OpenError::ForeignTenant { .. } => "a journal holds one tenant's events: set journal.dir to another folder".to_owned(),
         OpenError::TooManySubscriptions { .. } => "8x8 counts an id for hours after its last use".to_owned(),
@@ -239,7 +242,10 @@ fn refused(dir: &std::path::Path, error: OpenError) -> Failure {
             dir.display()
         ),
         OpenError::Log { .. } | OpenError::State(_) | OpenError::Io { .. } => {
-            "`sapi-relay journal verify --dir DIR` names what is damaged".to_owned()
+            format!(
+                "`sapi-relay journal verify --dir {0}` names what is damaged",
+                dir.display()
+            )
         }
     };
     Failure::new(

@@ -128,6 +128,10 @@ impl Stream {
         match connect_async_with_config(request, Some(config), true).await {
             Ok((socket, _)) => Ok(socket),
             Err(Error::Http(answer)) => Err(self.refused(&answer)),
+            // Its text is its cause's, which would stand there twice.
+            Err(Error::Io(error)) => Err(End::Trouble(
+                anyhow!(error).context(format!("connecting to {}", self.args.url)),
+            )),
             Err(error) => Err(End::Trouble(
                 anyhow!(error).context(format!("connecting to {}", self.args.url)),
             )),
@@ -229,7 +233,8 @@ impl Stream {
 
 /// `/v1/stream` of a relay that is named by `http(s)://` or `ws(s)://`.
 fn stream_url(text: &str) -> anyhow::Result<Url> {
-    let mut url = Url::parse(text).with_context(|| format!("{text:?} is no URL"))?;
+    let mut url = Url::parse(text)
+        .with_context(|| format!("{text:?} is no URL such as http://127.0.0.1:8080"))?;
     let scheme = match url.scheme() {
         "http" | "ws" => "ws",
         "https" | "wss" => "wss",

@@ -174,12 +174,12 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     (
         "[sinks.lake]\ntype = 'kafak'",
         "sinks.lake.type",
-        &["\"kafak\"", "\"kafka\""],
+        &["\"kafak\"", "one of \"websocket\", \"file\""],
     ),
     (
         "[sinks.lake]\ntype = 'kafka'\nbrokers = ['b']",
         "sinks.lake.type",
-        &["not built into this binary", "cargo feature \"kafka\""],
+        &["not built into this binary", "a later version"],
     ),
     (
         "[sinks.Lake]\ntype = 'file'",

@@ -110,6 +110,16 @@ struct Type {
     built: bool,
 }
 
+/// Sinks that a build can leave out.
+const OPTIONAL: [&str; 2] = ["websocket", "file"];
+
+/// The types that this binary has, for people.
+fn built() -> String {
+    let built = TYPES.iter().filter(|known| known.built);
+    let names: Vec<_> = built.map(|known| format!("{:?}", known.name)).collect();
+    names.join(", ")
+}
+
 /// Reads every sink; those with errors have reported them and are left out.
 pub(super) fn read(section: &Section<'_>) -> Vec<Sink> {
     let sinks = section.children().into_iter();
@@ -118,8 +128,7 @@ pub(super) fn read(section: &Section<'_>) -> Vec<Sink> {
 }
 
 fn sink(name: String, section: &Section<'_>) -> Option<Sink> {
-    let names = TYPES.map(|known| format!("{:?}", known.name)).join(", ");
-    let remedy = format!("one of {names}");
+    let remedy = format!("one of {}", built());
     if !section.has("type") {
         section.missing("type", &remedy);
         return None;
@@ -129,10 +138,14 @@ fn sink(name: String, section: &Section<'_>) -> Option<Sink> {
     })?;
     let enabled = section.flag("enabled", true);
     if !found.built {
-        let remedy = format!(
-            "build it with the cargo feature {:?}, or remove the sink",
-            found.name
-        );
+        let remedy = if OPTIONAL.contains(&found.name) {
+            format!(
+                "build it with the cargo feature {:?}, or remove the sink",
+                found.name
+            )
+        } else {
+            format!("a later version brings it; this one has {}", built())
+        };
         section.wrong("type", "is not built into this binary", &remedy);
         return None;
     }
