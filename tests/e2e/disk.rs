@@ -99,8 +99,9 @@ path = \"/proc/stuck.ndjson\""
             s["journal"]["writable"] == true
         })
         .await;
-    let emitted = emitted(&simulator);
-    assert_same(&recorded(&relay, emitted.len()).await, &emitted);
+    // An event that was due when the rate was set to nothing may still come: the ledger is read last.
+    let delivered = recorded(&relay, emitted(&simulator).len()).await;
+    assert_same(&delivered, &emitted(&simulator)[..delivered.len()]);
     until("readiness", || async {
         reqwest::get(&ready)
             .await

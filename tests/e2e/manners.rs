@@ -37,9 +37,11 @@ async fn a_401_is_not_hammered_and_a_new_token_is_picked_up() {
         // Half to the whole of a back-off of two seconds at least.
         assert!(pair[1].at - pair[0].at >= 950, "{pair:?}");
     }
-    let status = relay.status().await;
-    let state = &status["subscriptions"][0]["state"];
-    assert!(state.to_string().contains("auth"), "{status}");
+    relay
+        .status_where("a back-off from the credential", |status| {
+            status["subscriptions"][0]["state"].to_string().contains("auth")
+        })
+        .await;
 
     std::fs::write(&token, DEMO_TOKEN).unwrap();
     soon(
@@ -153,7 +155,7 @@ async fn the_path_is_found_and_remembered() {
     let _relay = Relay::start(&setup).await;
     soon(
         "a subscription",
-        simulator.wait_until(|sim| sim.connected() == 1),
+        simulator.wait_until(|sim| attempts(sim).len() > before && sim.connected() == 1),
     )
     .await;
     let after = attempts(&simulator);

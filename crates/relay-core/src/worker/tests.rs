@@ -1,7 +1,6 @@
 //! The worker: the contract suite on the fake peer, then what only the worker decides.
 
 mod decides;
-mod speed;
 mod waits;
 
 use std::time::Duration;

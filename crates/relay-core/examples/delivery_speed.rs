@@ -1,17 +1,19 @@
-//! What delivery costs. Run by hand, alone: `cargo test --release -p relay-core --lib -- --ignored
-//! --nocapture speed`.
+//! What delivery costs beside a sink: `cargo run --release -p relay-core --features testing --example
+//! delivery_speed`.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for a terminal")]
+#![expect(clippy::indexing_slicing, reason = "a measurement of events that were just made")]
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use sapi_protocol::{Document, Framed};
 
-use crate::admit::{Admit as _, Received};
-use crate::cloudevents;
-use crate::contract::{FakePeer, Relay};
-use crate::filter::Filter;
-use crate::worker::{WorkerConfig, now_ms};
-use crate::{Batch, Limit, Offset};
+use relay_core::admit::{Admit as _, Received};
+use relay_core::cloudevents;
+use relay_core::contract::{FakePeer, Relay};
+use relay_core::filter::Filter;
+use relay_core::worker::WorkerConfig;
+use relay_core::{Batch, Limit, Offset};
 
 const EVENTS: usize = 100_000;
 
@@ -27,7 +29,7 @@ async fn commit_kilobytes(relay: &Relay) {
         });
         let received = Received {
             subscription: "relay_a".into(),
-            at_ms: now_ms(),
+            at_ms: 1_700_000_000_000,
             documents: documents.collect(),
         };
         relay.core.intake.documents(received).await.unwrap();
@@ -48,9 +50,8 @@ async fn batches(relay: &Relay) -> Vec<Batch> {
     batches.into_iter().flatten().collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn speed() {
+#[tokio::main]
+async fn main() {
     let relay = Relay::roomy();
     commit_kilobytes(&relay).await;
     let (source, filter) = (
