@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use relay_tests::ledger::{assert_same, emitted, recorded};
 use relay_tests::relay::{Setup, offset};
-use relay_tests::{Relay, load, soon};
+use relay_tests::{PATIENCE, Relay, load, within};
 use sapi_sim::{Config, Simulator};
 
 const RATE: f64 = 2_000.0;
@@ -35,7 +35,12 @@ async fn every_event_once_in_order(subscriptions: usize) {
     let _alone = load::alone().await;
     let simulator = simulator(load::length(), 200, subscriptions).await;
     let relay = Relay::start(&setup(&simulator, subscriptions)).await;
-    soon("the last event", simulator.finished()).await;
+    within(
+        load::length() + PATIENCE,
+        "the last event",
+        simulator.finished(),
+    )
+    .await;
     let emitted = emitted(&simulator);
     let delivered = recorded(&relay, emitted.len()).await;
     assert_same(&delivered, &emitted);
@@ -93,7 +98,12 @@ async fn every_event_once_through_kills(subscriptions: usize) {
         relay.kill().await;
     }
     let relay = Relay::start(&setup).await;
-    soon("the last event", simulator.finished()).await;
+    within(
+        load::length() + PATIENCE,
+        "the last event",
+        simulator.finished(),
+    )
+    .await;
     let emitted = emitted(&simulator);
     let delivered = recorded(&relay, emitted.len()).await;
     assert_same(&delivered, &emitted);

@@ -39,7 +39,9 @@ async fn a_401_is_not_hammered_and_a_new_token_is_picked_up() {
     }
     relay
         .status_where("a back-off from the credential", |status| {
-            status["subscriptions"][0]["state"].to_string().contains("auth")
+            status["subscriptions"][0]["state"]
+                .to_string()
+                .contains("auth")
         })
         .await;
 

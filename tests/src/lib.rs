@@ -20,9 +20,17 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// # Panics
 /// After [`PATIENCE`].
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
+    within(PATIENCE, what, future).await
+}
+
+/// Waits for a future that may take so long.
+///
+/// # Panics
+/// When it takes longer.
+pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
+        Err(_) => panic!("waited {limit:?} in vain for {what}"),
     }
 }
 
