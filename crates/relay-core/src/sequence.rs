@@ -58,7 +58,7 @@ pub(crate) struct Hole {
     pub(crate) reported: bool,
     /// It spans a restart of the relay.
     pub(crate) unverified: bool,
-    /// It spans a disconnect.
+    /// It spans the last disconnect, or the restart of the relay.
     pub(crate) across_cut: bool,
 }
 
@@ -116,6 +116,7 @@ impl Ledger {
         Self {
             next,
             restored: true,
+            cut: true,
             ..Self::begin(0, newest_ms)
         }
     }
@@ -125,9 +126,12 @@ impl Ledger {
         (self.next, self.newest_ms)
     }
 
-    /// The subscription's connection ended.
+    /// The subscription's connection ended. What earlier cuts left open has been told with them.
     pub(crate) fn cut(&mut self) {
         self.cut = true;
+        for hole in &mut self.holes {
+            hole.across_cut = false;
+        }
     }
 
     /// Takes a number in.
@@ -281,7 +285,7 @@ impl Ledger {
         opened.chain(due).min().unwrap_or_else(Instant::now)
     }
 
-    /// Numbers missing in holes that span a disconnect and are still open.
+    /// Numbers missing in holes that span the last disconnect and are still open.
     pub(crate) fn missing_across_cut(&self) -> u64 {
         let holes = self.holes.iter().filter(|hole| hole.across_cut);
         holes.map(Hole::len).fold(0, u64::saturating_add)

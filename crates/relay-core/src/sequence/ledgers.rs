@@ -19,6 +19,8 @@ struct Kept {
     ledger: Ledger,
     heard_ms: u64,
     dirty: bool,
+    /// The store has it.
+    stored: bool,
 }
 
 /// What a ledger has to say.
@@ -65,6 +67,7 @@ impl Ledgers {
                         ledger,
                         heard_ms,
                         dirty: false,
+                        stored: true,
                     },
                 );
             }
@@ -103,12 +106,10 @@ impl Ledgers {
                 .min_by_key(|(_, kept)| kept.heard_ms)
                 .map(|(name, _)| name.clone())
         {
-            kept.remove(&oldest);
-            self.removed.extend(
-                self.names
-                    .get(subscription)
-                    .map(|name| format!("{name}/{oldest}")),
-            );
+            let gone = kept.remove(&oldest).filter(|gone| gone.stored);
+            let name = gone.and_then(|_| self.names.get(subscription));
+            self.removed
+                .extend(name.map(|name| format!("{name}/{oldest}")));
         }
         let ledger = Ledger::begin(sequence, timestamp.unwrap_or(0));
         kept.insert(
@@ -117,6 +118,7 @@ impl Ledgers {
                 ledger,
                 heard_ms: at_ms,
                 dirty: true,
+                stored: false,
             },
         );
         Some(Observed::First)
@@ -181,7 +183,7 @@ impl Ledgers {
         }
         for (name, kept) in self.names.iter().zip(&mut self.kept) {
             for (instance, kept) in kept.iter_mut().filter(|(_, kept)| kept.dirty) {
-                kept.dirty = false;
+                (kept.dirty, kept.stored) = (false, true);
                 let (next, newest_ms) = kept.ledger.state();
                 let value = [next, newest_ms, kept.heard_ms]
                     .map(u64::to_le_bytes)

@@ -100,6 +100,22 @@ fn what_was_restored_is_unverified_until_it_goes_on() {
 }
 
 #[test]
+fn a_hole_counts_for_the_cut_that_it_spans_and_for_no_other() {
+    let mut ledger = Ledger::begin(1, 100);
+    ledger.observe(3, Some(102), at(0));
+    assert_eq!(ledger.missing_across_cut(), 0);
+    ledger.cut();
+    ledger.observe(7, Some(106), at(1));
+    assert_eq!(ledger.missing_across_cut(), 3);
+    ledger.cut();
+    assert_eq!(ledger.observe(8, Some(107), at(2)), Observed::Next);
+    assert_eq!(ledger.missing_across_cut(), 0, "told at the cut before");
+    let mut restored = Ledger::restore(2, 100);
+    restored.observe(5, Some(104), at(0));
+    assert_eq!(restored.missing_across_cut(), 3, "a restart is a cut");
+}
+
+#[test]
 fn holes_are_bounded() {
     let mut ledger = Ledger::begin(0, 0);
     for n in 1..1000 {
