@@ -125,6 +125,7 @@ fn the_horizon_looks_back_from_the_newest() {
     assert_eq!(window.see(1, 1, 0), Seen::Never);
     assert_eq!(window.see(1, 1, HOUR), Seen::Before);
     assert_eq!(window.see(2, 1, HOUR), Seen::Never);
+    assert_eq!(window.see(3, 1, 3 * HOUR), Seen::Never);
     assert_eq!(window.see(2, 1, 3 * HOUR), Seen::Never, "forgotten");
     assert_eq!(window.reach(), (HOUR, false));
 }
@@ -176,4 +177,13 @@ fn counts_can_be_counted_on_forever() {
             "{n}"
         );
     }
+}
+
+#[test]
+fn a_quiet_night_does_not_make_a_replay_new() {
+    let mut window = Window::new(HOUR, 64 << 20);
+    assert_eq!(window.see(1, 1, 0), Seen::Never);
+    assert_eq!(window.see(1, 1, 10 * HOUR), Seen::Before);
+    assert_eq!(window.see(2, 1, 10 * HOUR), Seen::Never);
+    assert_eq!(window.see(1, 1, 10 * HOUR), Seen::Never);
 }

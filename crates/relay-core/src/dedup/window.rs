@@ -68,9 +68,9 @@ impl Window {
         }
     }
 
-    /// Says what is known of an id, and remembers it unless this very event is known.
+    /// Says what is known of an id, and remembers it unless this very event is known. The horizon
+    /// looks back from the newest that is remembered: a quiet night does not make a replay new.
     pub(super) fn see(&mut self, id: u64, content: u128, at_ms: u64) -> Seen {
-        self.forget(at_ms);
         #[expect(
             clippy::cast_possible_truncation,
             reason = "the two halves of the hash"
@@ -81,6 +81,7 @@ impl Window {
         };
         let seen = self.find(&entry);
         if seen != Seen::Before {
+            self.forget(at_ms);
             self.remember(entry, at_ms);
         }
         seen

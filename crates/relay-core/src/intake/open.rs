@@ -299,19 +299,16 @@ fn remember(
     dedup: &mut Dedup,
     last_listed: Option<String>,
 ) -> Result<(Option<u64>, Vec<Notice>), OpenError> {
-    let last = if log.next() > log.first() {
-        read(log, log.last(), 1)?
-    } else {
-        Vec::new()
-    };
-    let Some(last_ms) = last.last().map(Record::time_ms) else {
+    let Some(last_ms) = log.last_time_ms() else {
         return Ok((None, Vec::new()));
     };
+    // Notices of a quiet night are no reason to forget what came before it.
+    let newest_ms = newest_event_ms(log)?.unwrap_or(last_ms);
     let listed = last_listed.and_then(|id| id.strip_prefix("notice:")?.parse::<Cursor>().ok());
     let listed = listed
         .filter(|cursor| cursor.epoch == log.epoch())
         .map_or(Offset(0), |cursor| cursor.offset);
-    let mut from = log.offset_at(last_ms.saturating_sub(millis(config.dedup.horizon)));
+    let mut from = log.offset_at(newest_ms.saturating_sub(millis(config.dedup.horizon)));
     let mut missed = Vec::new();
     let started = Instant::now();
     let mut count = 0;
@@ -329,6 +326,29 @@ fn remember(
     }
     tracing::info!(records = count, elapsed = ?started.elapsed(), "remembered what was committed");
     Ok((Some(last_ms), missed))
+}
+
+/// The time of the newest event, looked for from the end.
+fn newest_event_ms(log: &Log) -> Result<Option<u64>, OpenError> {
+    let (mut end, mut span) = (log.next(), 256);
+    while end > log.first() {
+        let start = Offset(end.0.saturating_sub(span)).max(log.first());
+        let (mut from, mut newest) = (start, None);
+        while from < end {
+            let records = read(log, from, CHUNK)?;
+            let Some(last) = records.last() else { break };
+            from = last.offset().next();
+            let events = records
+                .iter()
+                .filter(|record| record.kind() == Kind::Event as u8);
+            newest = events.map(Record::time_ms).last().or(newest);
+        }
+        if newest.is_some() {
+            return Ok(newest);
+        }
+        (end, span) = (start, span * 4);
+    }
+    Ok(None)
 }
 
 fn restore(record: &Record, config: &CoreConfig, dedup: &mut Dedup) {

@@ -133,6 +133,13 @@ impl Log {
             .map(|(first, _)| first)
     }
 
+    /// The time before which no record is committed any more: that of the last one, also if it is
+    /// damaged or trimmed. `None`: there never was one.
+    pub fn last_time_ms(&self) -> Option<u64> {
+        let view = self.0.view();
+        (view.last > Offset(0)).then_some(view.last_time)
+    }
+
     /// Reads everything in `dir`, also beside a running writer, and names each place of damage.
     pub fn verify(dir: &Path, finding: impl FnMut(Finding)) -> Result<Verified, OpenError> {
         verify::verify(dir, finding)

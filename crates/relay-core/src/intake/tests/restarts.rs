@@ -171,3 +171,56 @@ async fn gaps_are_listed_again_after_a_restart() {
     assert!(page.items[0].id.starts_with("notice:"));
     assert_eq!(page.next, None);
 }
+
+#[tokio::test]
+async fn a_replay_after_a_quiet_night_is_known_also_after_a_kill() {
+    let rig = Rig::new(&["a"]);
+    let old = now_ms() - 10 * 3_600_000;
+    rig.admit_at("a", old, &[Doc::event(1), Doc::event(2)])
+        .await;
+    rig.admit("a", &[Doc::event(1)]).await;
+    // The notice of the connection is a newer record, and no newer event.
+    rig.connect("a", now_ms()).await;
+    let killed = rig.killed().await;
+    killed.admit("a", &[Doc::event(1), Doc::event(2)]).await;
+    assert_eq!(killed.ids().await.len(), 2);
+}
+
+#[tokio::test]
+async fn one_instance_that_went_on_does_not_vouch_for_another_across_a_restart() {
+    let rig = Rig::new(&["a"]);
+    rig.connect("a", now_ms()).await;
+    let of_k = |n| Doc::event(n).instance(Some("k"));
+    rig.admit("a", &[Doc::event(1), of_k(1)]).await;
+    let rig = rig.reopen(|_| {}).await.unwrap();
+    rig.connect("a", now_ms()).await;
+    rig.admit("a", &[Doc::event(5), of_k(2)]).await;
+    let notice = rig.notice(NoticeKind::SequenceUnverified).await;
+    assert_eq!(notice.missing, Some(3));
+    assert!(rig.notices(&[NoticeKind::Recovered]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_last_record_costs_no_more_than_itself() {
+    let rig = Rig::new(&["a"]);
+    let docs: Vec<_> = (1..=3).map(Doc::event).collect();
+    rig.admit("a", &docs).await;
+    let Rig { dir, config, core } = rig;
+    core.close().await.unwrap();
+    let names = std::fs::read_dir(dir.path()).unwrap();
+    let names = names.map(|entry| entry.unwrap().path());
+    let path = names
+        .filter(|path| path.extension().is_some_and(|ext| ext == "segment"))
+        .max()
+        .unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(7).rposition(|text| text == b"event 3");
+    bytes[at.unwrap()] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let core = Core::open(config.clone()).unwrap();
+    let rig = Rig { dir, config, core };
+    rig.admit("a", &docs).await;
+    rig.core.intake.flush().await;
+    let duplicates = &rig.config.metrics.duplicates_total;
+    assert_eq!(duplicates.with_label_values(&["a"]).get(), 2);
+}
