@@ -8,13 +8,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use relay_journal::{Offset, State, StateError, Table};
+use relay_journal::{Change, Offset, StateError, Table};
 use tokio::sync::watch;
 
 use crate::Cursor;
 
+mod disk;
 #[cfg(test)]
 mod tests;
+
+use disk::Disk;
 
 /// How long a change may wait for company before it is written.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -50,6 +53,8 @@ struct Tables {
     wanted: u64,
     stop: bool,
     sinks: BTreeSet<String>,
+    /// Sinks of an earlier run that may still be registered.
+    expected: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -98,19 +103,16 @@ impl Drop for StoreThread {
 impl Store {
     /// Reads the state and starts its writer. Also says where a damaged file was put aside.
     pub(crate) fn open(path: &Path) -> Result<(Self, StoreThread), StateError> {
-        let state = State::open(path)?;
-        if let Some(aside) = state.set_aside() {
-            tracing::error!(
-                aside = %aside.display(),
-                "the state file was damaged and has been put aside: sinks start again from what the journal keeps"
-            );
-        }
+        let disk = Disk::open(path)?;
         let mut tables = Tables::default();
         for table in TABLES {
-            tables
-                .values
-                .insert(table, state.all(table)?.into_iter().collect());
+            let all = disk
+                .state()
+                .map_or(Ok(Vec::new()), |state| state.all(table))?;
+            tables.values.insert(table, all.into_iter().collect());
         }
+        let cursors = tables.values.get(&Table::Cursors).into_iter().flatten();
+        tables.expected = cursors.map(|(sink, _)| sink.clone()).collect();
         let (flushed, _) = watch::channel(Flushed::default());
         let store = Self(Arc::new(Inner {
             tables: Mutex::new(tables),
@@ -120,7 +122,7 @@ impl Store {
         let writer = store.clone();
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || writer.write(&state));
+            .spawn(move || writer.write(disk));
         let thread = thread.map_err(StateError::Io)?;
         Ok((
             store.clone(),
@@ -180,12 +182,18 @@ impl Store {
         self.lock().sinks.remove(sink);
     }
 
+    /// The sinks are registered: what else has a cursor is a sink no more. Until then whoever had one
+    /// at the start counts, or the start would be a moment at which nobody holds retention back.
+    pub(crate) fn expect_no_more(&self) {
+        self.lock().expected.clear();
+    }
+
     /// What every registered sink has passed: the least of their cursors in this journal. A sink
     /// without one has passed nothing.
     pub fn passed(&self, epoch: relay_journal::Epoch) -> Offset {
         let tables = self.lock();
         let cursors = tables.values.get(&Table::Cursors);
-        let passed = tables.sinks.iter().map(|sink| {
+        let passed = tables.sinks.union(&tables.expected).map(|sink| {
             let cursor = cursors
                 .and_then(|cursors| cursors.get(sink))
                 .and_then(|bytes| read_cursor(bytes));
@@ -202,7 +210,8 @@ impl Store {
         let cursors = tables.values.get(&Table::Cursors).into_iter().flatten();
         let gone = cursors.filter(|(sink, bytes)| {
             let passed = |cursor: Cursor| cursor.epoch != epoch || cursor.offset.next() < first;
-            !tables.sinks.contains(*sink) && read_cursor(bytes).is_none_or(passed)
+            let is_sink = tables.sinks.contains(*sink) || tables.expected.contains(*sink);
+            !is_sink && read_cursor(bytes).is_none_or(passed)
         });
         let gone: Vec<_> = gone.map(|(sink, _)| sink.clone()).collect();
         drop(tables);
@@ -267,7 +276,7 @@ impl Store {
     }
 
     /// The writer: sleeps while clean, then a window, then writes one transaction.
-    fn write(&self, state: &State) {
+    fn write(&self, mut disk: Disk) {
         loop {
             let mut tables = self.lock();
             while tables.dirty.is_empty()
@@ -302,26 +311,32 @@ impl Store {
                     .cloned();
                 (table, key, value)
             };
-            let changes: Vec<_> = dirty.into_iter().map(value).collect();
+            let changes: Vec<_> = dirty.iter().cloned().map(value).collect();
             drop(tables);
             let written = if changes.is_empty() {
                 Ok(())
             } else {
-                state.put(&changes)
+                disk.put(changes, || self.everything())
             };
-            self.written(written, upto, changes);
+            self.written(written, upto, dirty);
             if stop {
                 return;
             }
         }
     }
 
-    fn written(
-        &self,
-        result: Result<(), StateError>,
-        upto: u64,
-        changes: Vec<(Table, String, Option<Vec<u8>>)>,
-    ) {
+    /// All values, for a file that was made anew.
+    fn everything(&self) -> Vec<Change> {
+        let tables = self.lock();
+        let values = |(table, values): (&Table, &BTreeMap<String, Vec<u8>>)| {
+            let change =
+                |(key, value): (&String, &Vec<u8>)| (*table, key.clone(), Some(value.clone()));
+            values.iter().map(change).collect::<Vec<_>>()
+        };
+        tables.values.iter().flat_map(values).collect()
+    }
+
+    fn written(&self, result: Result<(), StateError>, upto: u64, dirty: HashSet<(Table, String)>) {
         let Err(error) = result else {
             self.0.flushed.send_replace(Flushed {
                 written: upto,
@@ -334,9 +349,7 @@ impl Store {
             tracing::warn!(%error, "trying again every second");
         }
         let mut tables = self.lock();
-        tables
-            .dirty
-            .extend(changes.into_iter().map(|(table, key, _)| (table, key)));
+        tables.dirty.extend(dirty);
         tables.dirty_since = Some(Instant::now());
         drop(tables);
         self.0

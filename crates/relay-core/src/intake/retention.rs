@@ -71,6 +71,7 @@ impl Retention {
             let clock = clock.map(u64::to_le_bytes).concat();
             keeper.store.set(Table::Facts, CLOCK, clock);
         }
+        keeper.store.expect_no_more();
         if let Err(error) = keeper.writer.roll_if_old() {
             tracing::warn!(%error, "the journal's segment could not be closed");
         }

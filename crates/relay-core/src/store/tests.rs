@@ -106,6 +106,44 @@ async fn retention_waits_for_registered_sinks_only() {
 }
 
 #[tokio::test]
+async fn until_the_sinks_are_registered_those_of_the_run_before_hold_retention_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let (store, thread) = Store::open(&path).unwrap();
+    store.set_cursor("lake", cursor(5));
+    thread.close();
+    let (store, _thread) = Store::open(&path).unwrap();
+    let epoch = Epoch(7);
+    assert_eq!(store.passed(epoch), Offset(5));
+    store.forget_passed(epoch, Offset(100));
+    assert_eq!(store.cursor("lake"), Some(cursor(5)), "it may come yet");
+    store.expect_no_more();
+    assert_eq!(store.passed(epoch), Offset(u64::MAX));
+    store.forget_passed(epoch, Offset(100));
+    assert_eq!(store.cursor("lake"), None);
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_or_damaged_at_a_reopening_is_written_anew_in_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let mut disk = Disk::open(&path).unwrap();
+    let change = |key: &str| (Table::Facts, key.to_owned(), Some(vec![1]));
+    disk.put(vec![change("a")], Vec::new).unwrap();
+    disk.fail();
+    std::fs::write(&path, vec![7; 100_000]).unwrap();
+    disk.put(vec![change("b")], || vec![change("a"), change("b")])
+        .unwrap();
+    let all = disk.state().unwrap().all(Table::Facts).unwrap();
+    assert_eq!(all.len(), 2);
+    disk.fail();
+    disk.put(vec![change("c")], || panic!("only what changed"))
+        .unwrap();
+    let all = disk.state().unwrap().all(Table::Facts).unwrap();
+    assert_eq!(all.len(), 3);
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_put_aside() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");
