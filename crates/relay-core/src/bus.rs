@@ -40,7 +40,8 @@ impl Group {
             .into_iter()
             .filter_map(|r| Event::read(r, meter))
             .collect();
-        let bytes = events.iter().map(Event::size).sum();
+        // A group without an event takes memory as well.
+        let bytes = size_of::<Self>() + events.iter().map(Event::size).sum::<usize>();
         meter.add(bytes);
         Some(Self {
             events,
