@@ -300,25 +300,26 @@ impl Signals {
     async fn next(&mut self, session: &Session, token: &Secret) -> Input {
         let deadline = session.deadline();
         let watches_token = session.watches_token();
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled(), if !self.is_stopping => {
-                    self.is_stopping = true;
-                    return Input::Stop;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled(), if !self.is_stopping => {
+                self.is_stopping = true;
+                Input::Stop
+            }
+            changed = self.gate.changed(), if !self.is_gate_gone => {
+                if changed.is_ok() {
+                    return Input::Gate(*self.gate.borrow_and_update());
                 }
-                changed = self.gate.changed(), if !self.is_gate_gone => {
-                    if changed.is_ok() {
-                        return Input::Gate(*self.gate.borrow_and_update());
-                    }
-                    self.is_gate_gone = true;
-                }
-                () = sleep_until(self.start + deadline.unwrap_or_default()), if deadline.is_some() => {
-                    return Input::Tick;
-                }
-                () = another(token, self.token_seen.as_deref()), if watches_token => {
-                    return Input::TokenChanged;
-                }
+                // Intake has ended: whatever a socket brought now would be lost, and the upstream
+                // would take it for delivered.
+                self.is_gate_gone = true;
+                Input::Stop
+            }
+            () = sleep_until(self.start + deadline.unwrap_or_default()), if deadline.is_some() => {
+                Input::Tick
+            }
+            () = another(token, self.token_seen.as_deref()), if watches_token => {
+                Input::TokenChanged
             }
         }
     }

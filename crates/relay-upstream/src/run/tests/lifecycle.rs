@@ -279,6 +279,18 @@ async fn without_an_intake_it_leaves() {
 }
 
 #[tokio::test]
+async fn once_intake_has_ended_nothing_is_asked_for_again() {
+    let (peer, relay) = start().await;
+    let mut talk = peer.upgraded().await;
+    talk.text(&event(1)).await;
+    relay.recorder.document(&event(1)).await;
+    drop(relay.gate);
+    assert_eq!(talk.heard().await, Heard::Close(1000));
+    talk.close(1000).await;
+    assert_eq!(soon(relay.task).await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
 async fn several_subscriptions_have_one_socket_each() {
     let peer = Peer::bind().await;
     let mut config = config(&format!("ws://{}", peer.address()));
