@@ -23,6 +23,8 @@ const FAILING: u32 = 2;
 const LAST_TRIES: u32 = 3;
 /// Beyond the reserve, so much must be free before the upstream is connected again.
 const ROOM: u64 = 4 << 20;
+/// While the disk is full, so much is left to cursors and dead letters, out of the reserve.
+const ROOM_BESIDE: u64 = 1 << 20;
 
 /// Why the upstream is being kept away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,30 +102,28 @@ impl Keeper {
         let mut group = group;
         let mut last_tries = 0;
         loop {
-            let (returned, error) = match self.writer.commit(group) {
+            let (returned, error, wait) = match self.writer.commit(group) {
                 Ok(committed) => {
                     self.committed(&committed);
                     return Ok(committed);
                 }
-                Err(CommitError::Full(group, error)) => {
-                    if self.free_some(group.bytes() as u64) {
-                        (group, None)
-                    } else {
-                        (group, Some(error))
+                Err(CommitError::Full(returned, error)) => {
+                    if self.free_some(returned.bytes() as u64) {
+                        group = returned;
+                        continue;
                     }
+                    (returned, error, RETRY)
                 }
-                Err(CommitError::Io(group, error)) => {
+                Err(CommitError::Io(returned, error)) => {
                     self.failed(&error);
-                    (group, Some(error))
+                    // What failed once may do on another segment, at once.
+                    let first = self.failures == 1;
+                    let wait = if first { Duration::ZERO } else { RETRY };
+                    (returned, error, wait)
                 }
             };
             group = returned;
-            let Some(error) = error else { continue };
-            if self.queue.pause(if self.failures == 1 {
-                Duration::ZERO
-            } else {
-                RETRY
-            }) {
+            if self.queue.pause(wait) {
                 last_tries += 1;
                 if last_tries >= LAST_TRIES {
                     return Err((group.len(), error));
@@ -145,6 +145,9 @@ impl Keeper {
         let low = self.low();
         if space.available < low && !self.trim_passed(low) {
             self.full();
+        }
+        if self.trouble == Some(Trouble::Full) && space.available < ROOM_BESIDE {
+            self.use_reserve();
         }
     }
 
@@ -194,6 +197,12 @@ impl Keeper {
             return true;
         }
         self.full();
+        // Without a reserve, what the sinks have passed meanwhile is all there is to give.
+        self.use_reserve() || self.trim_passed(bytes.max(ROOM))
+    }
+
+    /// Gives some of the reserve back to the volume; says whether there was any.
+    fn use_reserve(&mut self) -> bool {
         match self.writer.use_reserve() {
             Ok(freed) => freed > 0,
             Err(error) => {

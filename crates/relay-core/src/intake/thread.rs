@@ -27,8 +27,9 @@ const GROUP_RECORDS: usize = 8192;
 const SAVE: Duration = Duration::from_secs(1);
 /// How often, while commits are made, the free space is looked at.
 const SPACE: Duration = Duration::from_secs(5);
-/// Malformed documents that could not be kept yet are held up to so many.
+/// Malformed documents that could not be kept yet are held up to so many, and so many bytes.
 const LETTERS: usize = 1024;
+const LETTERS_BYTES: usize = 16 << 20;
 
 /// The thread's state.
 #[derive(Debug)]
@@ -86,7 +87,11 @@ impl Committer {
     pub(super) fn run(mut self) -> Result<(), CloseError> {
         let _alive = Alive(Arc::clone(&self.board), Arc::clone(&self.queue));
         let result = self.serve();
-        self.stage.save(&self.keeper.store);
+        // Numbers of what was not committed must not pass for seen: the next start would call it
+        // recovered.
+        if result.is_ok() {
+            self.stage.save(&self.keeper.store);
+        }
         self.gaps.close();
         if let Err(error) = self.keeper.writer.close() {
             tracing::warn!(%error, "closing the journal");
@@ -99,9 +104,7 @@ impl Committer {
         loop {
             self.board.busy_since.store(0, Relaxed);
             let mut taken = self.queue.take(self.due(), self.window, spare);
-            self.board
-                .busy_since
-                .store(millis(self.started.elapsed()).max(1), Relaxed);
+            self.busy();
             self.stage.now = Instant::now();
             let mut group = self.keeper.writer.begin();
             for queued in &mut taken.items {
@@ -174,6 +177,8 @@ impl Committer {
             return Ok(());
         }
         let committed = self.keeper.commit(group)?;
+        // A message of hours makes many groups: each is progress.
+        self.busy();
         self.bus.publish(committed.records);
         let metrics = &self.keeper.metrics;
         metrics
@@ -186,6 +191,12 @@ impl Committer {
         Ok(())
     }
 
+    /// From now on the thread works on something.
+    fn busy(&self) {
+        let now = millis(self.started.elapsed()).max(1);
+        self.board.busy_since.store(now, Relaxed);
+    }
+
     /// Keeps what could not be parsed. What can't be kept now is tried again, up to a bound.
     fn keep_letters(&mut self) {
         let letters = &mut self.rhythm.letters;
@@ -196,7 +207,7 @@ impl Committer {
         match self.dead_letters.put_blocking(letters) {
             Ok(()) => letters.clear(),
             Err(error) => {
-                let dropped = letters.len().saturating_sub(LETTERS);
+                let dropped = excess(letters);
                 letters.drain(..dropped);
                 self.keeper
                     .metrics
@@ -241,5 +252,50 @@ impl Committer {
             again,
         ];
         dues.into_iter().flatten().min()
+    }
+}
+
+/// How many of the oldest letters are beyond what is held.
+fn excess(letters: &[DeadLetter]) -> usize {
+    let mut bytes = 0;
+    let held = letters.iter().rev().take(LETTERS).take_while(|letter| {
+        bytes += letter.bytes.len();
+        bytes <= LETTERS_BYTES
+    });
+    letters.len() - held.count()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::dead_letters::Origin;
+    use crate::notice::timestamp;
+
+    fn letter(bytes: usize) -> DeadLetter {
+        DeadLetter {
+            id: 0,
+            at: timestamp(0),
+            origin: Origin::Upstream,
+            sink: None,
+            subscription: None,
+            event_id: None,
+            cursor: None,
+            reason: String::new(),
+            bytes: Bytes::from(vec![0; bytes]),
+            size: bytes as u64,
+            truncated: false,
+        }
+    }
+
+    #[test]
+    fn letters_that_wait_are_bounded_by_number_and_by_bytes() {
+        assert_eq!(excess(&[]), 0);
+        assert_eq!(excess(&vec![letter(1); LETTERS + 3]), 3);
+        let mut letters = vec![letter(8 << 20); 3];
+        assert_eq!(excess(&letters), 1);
+        letters.push(letter(1));
+        assert_eq!(excess(&letters), 2, "the newest are held");
     }
 }

@@ -7,11 +7,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_journal::Table;
 use tempfile::TempDir;
 
-use super::rig::config;
+use super::rig::{config, now_ms};
 use super::{Doc, Rig};
 use crate::admit::Gate;
+use crate::dead_letters::{DeadLetter, Origin};
 use crate::intake::Core;
 use crate::notice::NoticeKind;
 use crate::{Cursor, Kind, Offset};
@@ -46,8 +48,13 @@ impl Drop for Volume {
 }
 
 fn rig(volume: &Volume) -> Rig {
+    rig_with(volume, 1 << 20)
+}
+
+fn rig_with(volume: &Volume, reserve: u64) -> Rig {
     let mut config = config(&volume.0.path().join("relay"), &["a"]);
     config.journal.retention_bytes = 64 << 20;
+    config.journal.reserve = reserve;
     let core = Core::open(config.clone()).unwrap();
     Rig {
         dir: Arc::clone(&volume.0),
@@ -153,6 +160,138 @@ async fn when_others_fill_the_disk_nothing_is_lost_and_all_is_committed_once_the
         filled + 40,
         "the replay is known"
     );
+}
+
+#[tokio::test]
+async fn sinks_that_pass_make_room_also_when_the_reserve_is_used_up() {
+    let Some(volume) = Volume::mount(24 << 20) else {
+        return;
+    };
+    let rig = rig(&volume);
+    let cursor = |offset| Cursor {
+        epoch: rig.core.bus.epoch(),
+        offset,
+    };
+    rig.core.store.set_cursor("lake", cursor(Offset(0)));
+    rig.core.store.register_sink("lake");
+    let filled = fill(&rig).await;
+    let docs: Vec<_> = (filled + 1..filled + 40)
+        .map(|n| Doc::event(n).body(&format!("{n} {}", "x".repeat(48 << 10))))
+        .collect();
+    rig.admit("a", &docs).await;
+    rig.core
+        .store
+        .set_cursor("lake", cursor(rig.core.bus.last()));
+    let committed = rig.core.intake.flush();
+    tokio::time::timeout(Duration::from_mins(1), committed)
+        .await
+        .expect("what waits is committed");
+    gate(&rig, Gate::Open).await;
+    rig.core.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_state_is_written_again_once_there_is_room() {
+    let Some(volume) = Volume::mount(24 << 20) else {
+        return;
+    };
+    let rig = rig(&volume);
+    let store = &rig.core.store;
+    let passed = |offset| Cursor {
+        epoch: rig.core.bus.epoch(),
+        offset: Offset(offset),
+    };
+    store.set_cursor("lake", passed(1));
+    store.flush().await.unwrap();
+    let other = volume.0.path().join("filler");
+    hog(&other);
+    store.set(Table::Facts, "large", vec![1; 6 << 20]);
+    store.set_cursor("lake", passed(2));
+    store.flush().await.expect_err("there is no room");
+    fs::remove_file(&other).unwrap();
+    let written = async { while store.flush().await.is_err() {} };
+    tokio::time::timeout(Duration::from_mins(1), written)
+        .await
+        .expect("there is room again");
+    let (two, rig) = (passed(2), rig.reopen(|_| {}).await.unwrap());
+    assert_eq!(rig.core.store.cursor("lake"), Some(two));
+    assert!(rig.core.store.get(Table::Facts, "large").is_some());
+}
+
+#[tokio::test]
+async fn on_a_full_disk_dead_letters_are_kept_in_the_reserve() {
+    let Some(volume) = Volume::mount(48 << 20) else {
+        return;
+    };
+    let rig = rig_with(&volume, 4 << 20);
+    hog(&volume.0.path().join("filler"));
+    let letter = DeadLetter {
+        id: 0,
+        at: jiff::Timestamp::now(),
+        origin: Origin::Sink,
+        sink: Some("lake".to_owned()),
+        subscription: None,
+        event_id: None,
+        cursor: None,
+        reason: "refused".to_owned(),
+        bytes: vec![0; 100 << 10].into(),
+        size: 100 << 10,
+        truncated: false,
+    };
+    let letters = &rig.core.dead_letters;
+    letters
+        .put(vec![letter.clone()])
+        .await
+        .expect_err("there is no room");
+    // Heartbeats are not journaled: nothing asks the journal for room.
+    let full = rig.core.intake.gate();
+    let kept = async {
+        while *full.borrow() != Gate::Full {
+            rig.admit("a", &[Doc::heartbeat(1)]).await;
+            rig.core.intake.flush().await;
+        }
+        while letters.put(vec![letter.clone()]).await.is_err() {}
+    };
+    tokio::time::timeout(Duration::from_mins(1), kept)
+        .await
+        .expect("the reserve is there for it");
+    assert_eq!(letters.count("lake"), 1);
+}
+
+#[tokio::test]
+async fn what_could_not_be_committed_at_the_end_is_not_called_recovered() {
+    let Some(volume) = Volume::mount(24 << 20) else {
+        return;
+    };
+    let rig = rig(&volume);
+    rig.connect("a", now_ms()).await;
+    rig.admit("a", &[Doc::event(0)]).await;
+    let rig = rig.reopen(|_| {}).await.unwrap();
+    rig.core.store.register_sink("lake");
+    rig.connect("a", now_ms()).await;
+    let other = volume.0.path().join("filler");
+    hog(&other);
+    let filled = fill(&rig).await;
+    let docs: Vec<_> = (filled + 1..filled + 40)
+        .map(|n| Doc::event(n).body(&format!("{n} {}", "x".repeat(48 << 10))))
+        .collect();
+    rig.admit("a", &docs).await;
+    // Room for the state, not for the journal.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&other)
+        .and_then(|file| file.set_len(fs::metadata(&other)?.len() - (512 << 10)))
+        .unwrap();
+    let Rig { dir, config, core } = rig;
+    core.close().await.unwrap_err();
+    fs::remove_file(&other).unwrap();
+    let core = Core::open(config.clone()).unwrap();
+    let rig = Rig { dir, config, core };
+    rig.connect("a", now_ms()).await;
+    rig.admit("a", &[Doc::event(filled + 40)]).await;
+    let notice = rig.notice(NoticeKind::SequenceUnverified).await;
+    assert!(notice.missing.is_some_and(|missing| missing > 0));
+    assert!(rig.notices(&[NoticeKind::Recovered]).await.is_empty());
 }
 
 /// Takes all of a volume's room.
