@@ -21,7 +21,7 @@ use relay_core::{Bus, Metrics};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::select;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod auth;
@@ -57,6 +57,9 @@ const BACKLOG: u32 = 4096;
 const SPARE: usize = 1024;
 /// Waited after an accept that failed for want of something: descriptors, memory.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// How long connections may take to end when the sink stops: a session says goodbye in less, a
+/// download that is long or not read would keep a reload or the shutdown waiting.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// What the sink takes from the relay besides the bus.
 #[derive(Clone, Debug)]
@@ -190,7 +193,9 @@ impl Listener for Websocket {
         }
         drop(listener);
         root.cancel();
-        while connections.join_next().await.is_some() {}
+        let leaving = async { while connections.join_next().await.is_some() {} };
+        timeout(LEAVING, leaving).await.ok();
+        connections.shutdown().await;
         Ok(())
     }
 }

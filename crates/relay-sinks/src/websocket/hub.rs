@@ -155,8 +155,16 @@ impl Drop for Admission {
             .stalled
             .as_ref()
             .is_some_and(|stalled| stalled.load(Relaxed));
-        let slow = stalled && self.reason == Reason::Closed;
-        let reason = if slow { Reason::Slow } else { self.reason };
+        let reason = if self.reason != Reason::Closed {
+            self.reason
+        } else if stalled {
+            Reason::Slow
+        } else if self.hub.stop.is_cancelled() {
+            // Cut off before anybody could say so.
+            Reason::Shutdown
+        } else {
+            Reason::Closed
+        };
         let labels = [&*self.hub.config.name, reason.as_str()];
         self.hub.left.with_label_values(&labels).inc();
         self.hub.connected.dec();

@@ -114,6 +114,19 @@ async fn a_drain_does_not_wait_for_one_that_does_not_read() {
     {}
 }
 
+#[tokio::test]
+async fn nor_for_a_download_that_nobody_reads() {
+    let mut relay = Fixture::with(config(), 1 << 20).await;
+    for _ in 0..100 {
+        relay.commit_padded("AgentStatusChange", 20, PAD).await;
+    }
+    let request = "GET /v1/history HTTP/1.1\r\nHost: x\r\n\r\n";
+    let _sleeper = relay.tcp(request).await;
+    relay.until_connected(1).await;
+    relay.drain().await;
+    assert_eq!((relay.clients.connected(), relay.left("shutdown")), (0, 1));
+}
+
 /// A second connection on the subsId of one that does not read: the first keeps what its kernel
 /// has, the second gets all the rest.
 #[tokio::test]
