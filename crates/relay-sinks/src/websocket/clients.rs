@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use relay_core::filter::{Filter, FilterError};
@@ -99,6 +99,8 @@ struct Book {
     /// `None`: clients without credentials are refused.
     anonymous: Option<Arc<Entry>>,
     refreshed: Instant,
+    /// Counts the lists: what was read for one must not take the place of a later one.
+    edition: u64,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,7 @@ impl Clients {
             entries,
             anonymous,
             refreshed: Instant::now(),
+            edition: 0,
         });
         Ok(Self(Arc::new(Inner {
             book,
@@ -139,7 +142,7 @@ impl Clients {
     /// See [`ClientsError`]; nothing changes then.
     pub fn replace(&self, clients: Vec<Client>) -> Result<(), ClientsError> {
         let fresh = read_all(clients, &self.0.root)?;
-        self.install(fresh);
+        self.install(&mut self.book(), fresh);
         Ok(())
     }
 
@@ -162,8 +165,20 @@ impl Clients {
         &self.0.connected
     }
 
-    fn install(&self, fresh: Vec<Arc<Entry>>) {
-        let mut book = self.0.book.write().unwrap_or_else(PoisonError::into_inner);
+    fn book(&self) -> RwLockWriteGuard<'_, Book> {
+        self.0.book.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Installs what was read again of a list, unless another list has been installed meanwhile.
+    fn install_over(&self, edition: u64, fresh: Vec<Arc<Entry>>) {
+        let mut book = self.book();
+        if book.edition == edition {
+            self.install(&mut book, fresh);
+        }
+    }
+
+    fn install(&self, book: &mut Book, fresh: Vec<Arc<Entry>>) {
+        book.edition += 1;
         let mut old: HashMap<Arc<str>, Arc<Entry>> = book
             .entries
             .drain(..)
@@ -217,13 +232,13 @@ impl Clients {
                 |entry: &Arc<Entry>| entry.client.as_ref().is_some_and(|c| is_file(&c.token));
             book.refreshed.elapsed() >= REFRESH && book.entries.iter().any(from_file)
         };
-        let old: Vec<_> = {
-            let mut book = self.0.book.write().unwrap_or_else(PoisonError::into_inner);
+        let (edition, old) = {
+            let mut book = self.book();
             if !due(&book) {
                 return;
             }
             book.refreshed = Instant::now();
-            book.entries.clone()
+            (book.edition, book.entries.clone())
         };
         let again = |entry: &Arc<Entry>| {
             let client = entry.client.clone()?;
@@ -233,7 +248,7 @@ impl Clients {
                 Arc::clone(entry)
             }))
         };
-        self.install(old.iter().filter_map(again).collect());
+        self.install_over(edition, old.iter().filter_map(again).collect());
     }
 }
 
@@ -259,4 +274,28 @@ fn read_all(
 
 fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_the_files_again_does_not_bring_back_who_was_removed_meanwhile() {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let mut config = Config::new("downstream", "acmecorp01", listen);
+        config.clients = vec![Client {
+            name: "wallboard".into(),
+            token: Secret::Literal("w-token".to_owned()),
+            types: Vec::new(),
+        }];
+        let clients = Clients::new(config, CancellationToken::new()).unwrap();
+        let (edition, read) = {
+            let book = clients.book();
+            (book.edition, book.entries.clone())
+        };
+        clients.replace(Vec::new()).unwrap();
+        clients.install_over(edition, read);
+        assert!(clients.by_token("w-token").is_none());
+    }
 }
