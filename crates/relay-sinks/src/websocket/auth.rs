@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use sapi_protocol::parse_basic;
@@ -126,9 +126,20 @@ fn same_site(headers: &HeaderMap) -> bool {
     text(headers, &SEC_FETCH_SITE).is_none_or(|site| matches!(site, "same-origin" | "none"))
 }
 
+/// Whether a web page may have sent a request. Browsers leave `Origin` out where a page asks its own
+/// host, and `Sec-Fetch-Site` where that host is asked without TLS: just so a name comes that was
+/// pointed at the relay. Then what every browser sends has to do; programs send no language, or any.
 fn is_web_page(headers: &HeaderMap) -> bool {
-    headers.contains_key(ORIGIN)
-        || text(headers, &SEC_FETCH_SITE).is_some_and(|site| site != "none")
+    if headers.contains_key(ORIGIN) {
+        return true;
+    }
+    match text(headers, &SEC_FETCH_SITE) {
+        Some(site) => site != "none",
+        None => {
+            text(headers, &USER_AGENT).is_some_and(|agent| agent.starts_with("Mozilla/"))
+                || text(headers, &ACCEPT_LANGUAGE).is_some_and(|language| language != "*")
+        }
+    }
 }
 
 /// Whether the host of a request can't be a name that a foreign page has pointed at the relay: an

@@ -53,6 +53,11 @@ async fn a_foreign_page_can_not_come_in_by_a_name_of_its_own() {
         relay.raw(&plain).await.starts_with("HTTP/1.1 200"),
         "no web page"
     );
+    for sign in ["User-Agent: Mozilla/5.0 (X11)", "Accept-Language: en"] {
+        let bare = rebound.replace("Sec-Fetch-Site: same-origin", sign);
+        let answer = relay.raw(&bare).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{sign}: {answer}");
+    }
     let local = rebound.replace("evil.example", "localhost:8080");
     assert!(relay.raw(&local).await.starts_with("HTTP/1.1 200"));
 }
