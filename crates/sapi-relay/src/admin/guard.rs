@@ -90,7 +90,8 @@ fn local(method: &Method, headers: &HeaderMap, listen: SocketAddr) -> Result<(),
         .ok_or(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why))
 }
 
-/// Whether a Host header names loopback, or the address that is configured.
+/// Whether a Host header names loopback, or the address that is configured: any address where that
+/// is 0.0.0.0, since only a name can be pointed at the relay by somebody else.
 fn is_own_host(host: &str, listen: SocketAddr) -> bool {
     if host == listen.to_string() {
         return true;
@@ -101,7 +102,8 @@ fn is_own_host(host: &str, listen: SocketAddr) -> bool {
     let name = authority.host().trim_matches(['[', ']']);
     let address = name.parse::<IpAddr>().ok();
     name.eq_ignore_ascii_case("localhost")
-        || address.is_some_and(|ip| ip.is_loopback() || ip == listen.ip())
+        || address
+            .is_some_and(|ip| ip.is_loopback() || ip == listen.ip() || listen.ip().is_unspecified())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -170,6 +172,11 @@ mod tests {
             &[(HOST, "localhost:1"), (ORIGIN, "http://localhost:2")],
         ] {
             assert_eq!(post(wrong), Err(StatusCode::FORBIDDEN), "{wrong:?}");
+        }
+        for (listen, accepted) in [("0.0.0.0:9464", true), ("10.0.0.6:9464", false)] {
+            let own = is_own_host("10.0.0.5:9464", listen.parse().unwrap());
+            assert_eq!(own, accepted, "{listen}");
+            assert!(!is_own_host("evil.example:9464", listen.parse().unwrap()));
         }
         let form = post(&[(HOST, "localhost"), (CONTENT_TYPE, "text/plain")]);
         assert_eq!(form, Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
