@@ -55,10 +55,14 @@ pub(crate) struct Config {
 impl Config {
     /// The sections that differ from `old` and take effect at a start only.
     pub(crate) fn fixed_changes(&self, old: &Self) -> Vec<&'static str> {
-        // Debug prints show no secret: a literal token that changed is not seen here.
+        // Its token is not one of them: running subscriptions are handed the new one.
+        let upstream = |config: &Self| UpstreamConfig {
+            token: old.upstream.token.clone(),
+            ..UpstreamConfig::clone(&config.upstream)
+        };
         let sections = |config: &Self| {
             [
-                ("upstream", format!("{:?}", config.upstream)),
+                ("upstream", format!("{:?}", upstream(config))),
                 ("dedup", format!("{:?}", config.dedup)),
                 ("journal", format!("{:?}", config.journal)),
                 ("bus", config.bus_memory.to_string()),

@@ -1,4 +1,6 @@
-//! Owns SIGHUP: the configuration is read again, sinks and clients change, everything else stays.
+//! Owns SIGHUP: the configuration is read again, sinks and secrets change, everything else stays.
+
+use std::sync::Arc;
 
 use crate::config::{Config, Sink, SinkKind};
 use crate::environment;
@@ -58,8 +60,30 @@ async fn try_reload(state: &SharedState) -> Result<(), Failure> {
         );
         state.sinks.stop(&sink.name, true).await;
     }
-    state.set_config(fresh);
+    if old.upstream.token != fresh.upstream.token {
+        tracing::info!("the upstream token has changed: it counts from the next connect on");
+        old.upstream.token.replace(&fresh.upstream.token);
+    }
+    state.set_config(running_with(fresh, &old));
     Ok(())
+}
+
+/// What runs after a reload: what takes effect at a start only is still what it was.
+fn running_with(fresh: Config, old: &Config) -> Config {
+    // A token belongs to its address: what is to listen on loopback may have none.
+    let admin = if fresh.admin.listen == old.admin.listen {
+        fresh.admin
+    } else {
+        old.admin.clone()
+    };
+    Config {
+        upstream: Arc::clone(&old.upstream),
+        admin,
+        shutdown_timeout: fresh.shutdown_timeout,
+        sinks: fresh.sinks,
+        warnings: fresh.warnings,
+        ..old.clone()
+    }
 }
 
 /// Brings one sink to its new configuration.

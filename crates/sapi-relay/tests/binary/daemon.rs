@@ -46,6 +46,13 @@ impl Home {
         fs::write(self.file(), text).unwrap();
     }
 
+    /// Changes a piece of the configuration as it stands.
+    pub(crate) fn edit(&self, before: &str, after: &str) {
+        let text = fs::read_to_string(self.file()).unwrap();
+        assert!(text.contains(before), "{text}");
+        fs::write(self.file(), text.replace(before, after)).unwrap();
+    }
+
     /// Runs a command to its end.
     pub(crate) fn ended(
         &self,

@@ -7,6 +7,8 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
+use sapi_sim::DEMO_TOKEN;
+
 use crate::daemon::{BINARY, Home, Relay, blocking, connected, emitted, simulator, until};
 
 /// A plain GET.
@@ -91,6 +93,58 @@ async fn a_reload_that_fails_is_seen_in_the_metrics() {
     home.configure("");
     relay.signal("HUP");
     until("a success", || metrics().contains(&format!("{series} 1"))).await;
+}
+
+/// SIGHUP, until so many reloads have succeeded.
+async fn reloaded(relay: &Relay, times: usize) {
+    relay.signal("HUP");
+    until("a reload", || {
+        let log = relay.log.lock().unwrap();
+        log.matches("configuration reloaded").count() == times
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_hands_the_upstream_token_to_what_waits_for_it() {
+    let simulator = simulator().await;
+    let home = Home::new(&simulator.ws_url());
+    let token = format!("token = '{DEMO_TOKEN}'");
+    home.edit(&token, "token = 'expired'");
+    let relay = Relay::start(&home);
+    until("the refusal", || {
+        get(&relay.admin, "/v1/status").contains("backing_off(auth)")
+    })
+    .await;
+    home.edit("'expired'", "'mistyped'");
+    reloaded(&relay, 1).await;
+    home.edit("token = 'mistyped'", &token);
+    reloaded(&relay, 2).await;
+    connected(&simulator).await;
+    simulator.emit(1);
+    blocking(move || {
+        let mut tail = relay.tail(&["--from", "earliest", "--format", "raw"]);
+        assert_eq!(tail.events(1).len(), 1);
+        let log = relay.log.lock().unwrap().clone();
+        assert!(!log.contains("takes effect at the next start"), "{log}");
+        assert!(!log.contains(DEMO_TOKEN) && !log.contains("mistyped"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reload_can_not_change_goes_on_as_it_was() {
+    let home = Home::new("ws://127.0.0.1:1");
+    let listen = "[admin]\nlisten = '127.0.0.1:0'\n";
+    let guarded = format!("{listen}token = 'admin-token'\n");
+    home.edit(listen, &guarded);
+    let relay = Relay::start(&home);
+    let status = || get(&relay.admin, "/v1/status");
+    assert!(status().starts_with("HTTP/1.1 401"), "{}", status());
+    home.edit(&guarded, "[admin]\nlisten = '127.0.0.1:1'\n");
+    reloaded(&relay, 1).await;
+    let asked = status();
+    assert!(asked.starts_with("HTTP/1.1 401"), "{asked}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
