@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, Sink, SinkKind};
+use crate::config::{Client, Config, Sink, SinkKind};
 use crate::environment;
 use crate::failure::Failure;
 
@@ -39,7 +39,7 @@ async fn try_reload(state: &SharedState) -> Result<(), Failure> {
         tracing::warn!("[{section}] has changed: that takes effect at the next start");
     }
     let running = state.sinks.configs().await;
-    let mut undo = Undo {
+    let undo = Undo {
         state,
         running: running.clone(),
     };
@@ -92,13 +92,9 @@ async fn change(state: &SharedState, before: Option<&Sink>, sink: &Sink) -> Resu
         tracing::info!(sink = sink.name, "added");
         return state.sinks.start(sink).await;
     };
-    if let (SinkKind::Websocket(old), SinkKind::Websocket(new)) = (&before.kind, &sink.kind) {
-        let mut same = new.clone();
-        same.clients.clone_from(&old.clients);
-        // Also where the clients look the same: their token files may hold something else.
-        if same == *old {
-            return Ok(state.sinks.replace_clients(sink, &new.clients).await?);
-        }
+    // Also where the clients look the same: their token files may hold something else.
+    if let Some(clients) = clients_alone(before, sink) {
+        return Ok(state.sinks.replace_clients(sink, clients).await?);
     }
     if before == sink {
         return Ok(());
@@ -108,6 +104,16 @@ async fn change(state: &SharedState, before: Option<&Sink>, sink: &Sink) -> Resu
     state.sinks.start(sink).await
 }
 
+/// The clients of a listener, if nothing but them has changed.
+fn clients_alone<'a>(before: &Sink, sink: &'a Sink) -> Option<&'a [Client]> {
+    let (SinkKind::Websocket(old), SinkKind::Websocket(new)) = (&before.kind, &sink.kind) else {
+        return None;
+    };
+    let mut same = new.clone();
+    same.clients.clone_from(&old.clients);
+    (same == *old).then_some(&new.clients)
+}
+
 /// The way back, when a change can't be made whole.
 struct Undo<'a> {
     state: &'a SharedState,
@@ -115,18 +121,34 @@ struct Undo<'a> {
 }
 
 impl Undo<'_> {
-    async fn back(&mut self) {
-        let now = self.state.sinks.configs().await;
-        for sink in &now {
-            if !self.running.contains(sink) {
-                let known = self.running.iter().any(|before| before.name == sink.name);
-                self.state.sinks.stop(&sink.name, !known).await;
+    async fn back(&self) {
+        for sink in &self.state.sinks.configs().await {
+            let before = self.running.iter().find(|other| other.name == sink.name);
+            if before != Some(sink) {
+                self.leave(sink, before).await;
             }
         }
-        for sink in self.running.iter().filter(|before| !now.contains(before)) {
+        let left = self.state.sinks.configs().await;
+        let is_gone = |before: &&Sink| left.iter().all(|sink| sink.name != before.name);
+        for sink in self.running.iter().filter(is_gone) {
             if let Err(failure) = self.state.sinks.start(sink).await {
                 tracing::error!(sink = sink.name, "can't be started as it was: {failure}");
             }
+        }
+    }
+
+    /// Stops what is not as it was; a listener whose clients alone have changed keeps its connections.
+    async fn leave(&self, sink: &Sink, before: Option<&Sink>) {
+        let sinks = &self.state.sinks;
+        let clients = before.and_then(|before| Some((before, clients_alone(sink, before)?)));
+        let Some((before, clients)) = clients else {
+            return sinks.stop(&sink.name, before.is_none()).await;
+        };
+        if let Err(error) = sinks.replace_clients(before, clients).await {
+            tracing::error!(
+                sink = sink.name,
+                "its clients can't be as before: {error:#}"
+            );
         }
     }
 }

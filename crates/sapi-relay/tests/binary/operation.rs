@@ -171,6 +171,38 @@ async fn a_port_that_a_reload_can_not_have_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_fails_costs_no_client_its_connection() {
+    let home = Home::new("ws://127.0.0.1:1");
+    let client =
+        |name: &str| format!("[sinks.downstream.clients.{name}]\ntoken = '{name}-token'\n");
+    home.configure(&client("one"));
+    let relay = Relay::start(&home);
+    let mut stream = TcpStream::connect(&relay.downstream).unwrap();
+    let request = "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer one-token\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let series = "sapi_relay_clients_connected{sink=\"downstream\"} 1";
+    let metrics = || get(&relay.admin, "/metrics");
+    until("the client", || metrics().contains(series)).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let more = format!("[sinks.more]\ntype = 'websocket'\nlisten = '{address}'\n");
+    home.configure(&[client("one"), client("two"), more].concat());
+    relay.signal("HUP");
+    until("the refusal", || {
+        relay.log.lock().unwrap().contains("was not reloaded")
+    })
+    .await;
+    let metrics = metrics();
+    assert!(metrics.contains(series), "{metrics}");
+    assert!(
+        !metrics.contains("clients_disconnected_total{"),
+        "{metrics}"
+    );
+    let path = "/v1/history HTTP/1.1\r\nAuthorization: Bearer two-token\r\nX:";
+    assert!(get(&relay.downstream, path).starts_with("HTTP/1.1 401"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tail_comes_back_with_its_cursor() {
     let simulator = simulator().await;
     let home = Home::new(&simulator.ws_url());
