@@ -11,7 +11,7 @@ use tokio::select;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::hub::{Admission, Reason};
+use super::hub::{Admission, Hub, Reason};
 use super::socket::{Happened, Socket};
 use super::wire::Wire;
 use super::{sapi, stream};
@@ -168,7 +168,7 @@ impl Session {
         }
         let reason = serving.serve(&admission).await;
         admission.leaves(reason);
-        Box::pin(serving.end(reason)).await;
+        Box::pin(serving.end(reason, &admission.hub)).await;
     }
 }
 
@@ -230,8 +230,11 @@ impl Serving {
     }
 
     /// Stops writing, lets go of the subsId, then says goodbye.
-    async fn end(&mut self, reason: Reason) {
+    async fn end(&mut self, reason: Reason, hub: &Hub) {
+        self.forget();
         let position = self.socket.stop(FINISH).await;
+        let unfinished = self.socket.queued() as u64;
+        hub.events.inc_by(self.queued.saturating_sub(unfinished));
         self.batch = None;
         if let Feed::Sapi(feed) = &mut self.feed {
             feed.finish(position);
@@ -333,13 +336,19 @@ impl Serving {
     /// Lets go of everything but the frame under way; the rest is read again when the client reads.
     fn release(&mut self) {
         self.due.release = None;
-        let before = self.socket.queued() as u64;
-        self.reader.seek(self.socket.forget_queue());
-        self.queued = self
-            .queued
-            .saturating_sub(before - self.socket.queued() as u64);
+        let position = self.forget();
+        self.reader.seek(position);
         self.batch = None;
         self.limit = SLOW_LIMIT;
+    }
+
+    /// Forgets what waits behind the frame under way; returns where to go on reading.
+    fn forget(&mut self) -> Offset {
+        let before = self.socket.queued();
+        let position = self.socket.forget_queue();
+        let forgotten = before - self.socket.queued();
+        self.queued = self.queued.saturating_sub(forgotten as u64);
+        position
     }
 
     fn rearm(&self, mut timer: std::pin::Pin<&mut Sleep>) {

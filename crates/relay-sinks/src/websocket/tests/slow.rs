@@ -71,6 +71,9 @@ async fn a_client_whose_kernel_refuses_for_too_long_is_told_so_and_its_cursor_is
         }
     }
     assert!(numbers.len() < 4000);
+    let counted = &relay.metrics.client_events_total;
+    let counted = counted.with_label_values(&["downstream"]).get();
+    assert_eq!(counted, numbers.len() as u64);
     if let Some(close) = close {
         assert_eq!(close.code, CloseCode::Again);
     }
