@@ -1,7 +1,14 @@
 //! What delivery costs beside a sink: `cargo run --release -p relay-core --features testing --example
 //! delivery_speed`.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for a terminal")]
-#![expect(clippy::indexing_slicing, reason = "a measurement of events that were just made")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement for a terminal"
+)]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a measurement of events that were just made"
+)]
 
 use std::time::Instant;
 
