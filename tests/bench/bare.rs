@@ -47,7 +47,7 @@ fn writer(to: SocketAddr, clients: u64, rate: f64, together: usize, events: u64)
     let start = tokio::time::Instant::now();
     for round in 0..events / together as u64 {
         let due = Duration::from_secs_f64(round as f64 * together as f64 / rate);
-        runtime.block_on(tokio::time::sleep_until(start + due));
+        runtime.block_on(async { tokio::time::sleep_until(start + due).await });
         for socket in &mut sockets {
             socket.write_all(&frames)?;
         }
