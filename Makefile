@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup demo test lint bench fuzz clean
+.PHONY: help setup servers demo test lint bench fuzz clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -10,11 +10,14 @@ help: ## List the targets
 setup: ## Install what the build needs (apt where root or sudo is there)
 	@scripts/setup
 
+servers: setup ## Provide the real servers of the tests: Kafka, NATS, RabbitMQ
+	@set -e; for server in scripts/servers/*; do $$server; done
+
 demo: setup ## Build and start simulator, relay and clients on this machine
 	cargo build --release --locked -p sapi-relay
 	@exec target/release/sapi-relay demo
 
-test: setup ## Run every test: unit, property, end to end with real processes
+test: setup servers ## Run every test: unit, property, end to end with real processes and servers
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
 
@@ -23,7 +26,7 @@ lint: setup ## Check format, lints and documentation, warnings denied
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
-bench: setup ## Measure the release build; writes docs/BENCHMARKS.md
+bench: setup servers ## Measure the release build; writes docs/BENCHMARKS.md
 	cargo build --release --locked -p sapi-relay -p sapi-sim -p relay-tests
 	target/release/relay-bench
 

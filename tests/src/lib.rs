@@ -4,7 +4,9 @@
 pub mod client;
 pub mod ledger;
 pub mod load;
+pub mod proxy;
 pub mod relay;
+pub mod servers;
 
 pub use client::{Stream, StreamEvent};
 pub use relay::Relay;

@@ -3,13 +3,23 @@
 //! A module owns its protocol: it knows the contracts of `relay_core::sink` and nothing of
 //! configuration files, of the journal and of the upstream.
 
+mod format;
 mod secret;
+pub mod template;
 pub mod tls;
 
 #[cfg(feature = "file")]
 pub mod file;
-pub mod template;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(feature = "nats")]
+pub mod nats;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
+pub use format::Format;
 pub use secret::Secret;

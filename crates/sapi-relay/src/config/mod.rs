@@ -25,7 +25,9 @@ use relay_upstream::UpstreamConfig;
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use secret::Secret;
 pub(crate) use server::{Admin, Log, LogFormat};
-pub(crate) use sinks::{Client, Delivery, File, Sink, SinkKind, Websocket};
+pub(crate) use sinks::{
+    Client, Delivery, File, Kafka, Nats, Rabbitmq, Sink, SinkKind, Webhook, Websocket,
+};
 pub(crate) use storage::Journal;
 pub(crate) use units::write_size;
 

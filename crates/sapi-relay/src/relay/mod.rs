@@ -1,14 +1,22 @@
 //! Owns the daemon: what is built from a configuration, how it runs, how it drains.
 
-#[cfg_attr(not(feature = "file"), path = "file_absent.rs")]
+#[cfg_attr(not(feature = "file"), path = "absent.rs")]
 mod file;
+#[cfg_attr(not(feature = "kafka"), path = "absent.rs")]
+mod kafka;
 #[cfg_attr(not(feature = "websocket"), path = "listener_absent.rs")]
 mod listener;
+#[cfg_attr(not(feature = "nats"), path = "absent.rs")]
+mod nats;
+#[cfg_attr(not(feature = "rabbitmq"), path = "absent.rs")]
+mod rabbitmq;
 mod reload;
 mod shared;
 mod signals;
 mod sinks;
 mod systemd;
+#[cfg_attr(not(feature = "webhook"), path = "absent.rs")]
+mod webhook;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -15,7 +15,7 @@ use relay_core::supervise::Supervisor;
 use relay_core::worker::{self, SinkHandle, SinkStatus, WorkerConfig};
 use tokio::sync::Mutex;
 
-use super::{file, listener};
+use super::{file, kafka, listener, nats, rabbitmq, webhook};
 use crate::config::{self, Config, SinkKind};
 use crate::failure::Failure;
 
@@ -85,6 +85,18 @@ impl Sinks {
             }
             SinkKind::File(delivery, file) => {
                 Part::Worker(file::start(self, &sink.name, delivery, file)?)
+            }
+            SinkKind::Kafka(delivery, config) => {
+                Part::Worker(kafka::start(self, &sink.name, delivery, config)?)
+            }
+            SinkKind::Nats(delivery, config) => {
+                Part::Worker(nats::start(self, &sink.name, delivery, config)?)
+            }
+            SinkKind::Rabbitmq(delivery, config) => {
+                Part::Worker(rabbitmq::start(self, &sink.name, delivery, config)?)
+            }
+            SinkKind::Webhook(delivery, config) => {
+                Part::Worker(webhook::start(self, &sink.name, delivery, config)?)
             }
         };
         let running = Running {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use relay_core::filter::Filter;
 use relay_core::worker::{OnReject, StartFrom};
+use relay_sinks::Format;
 
 use crate::config::section::Section;
 use crate::config::storage::bytes;
@@ -92,6 +93,15 @@ pub(super) fn read(section: &Section<'_>) -> Delivery {
         );
     }
     delivery
+}
+
+/// The key `format` of a sink that can do both.
+pub(super) fn format(section: &Section<'_>, or: Format) -> Format {
+    let formats = [
+        ("binary", Format::Binary),
+        ("structured", Format::Structured),
+    ];
+    section.choice("format", &formats, or)
 }
 
 /// The key `types`, a list of globs.

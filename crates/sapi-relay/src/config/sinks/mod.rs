@@ -2,12 +2,20 @@
 
 mod delivery;
 mod file;
+mod kafka;
+mod nats;
+mod rabbitmq;
+mod webhook;
 mod websocket;
 
 use super::section::Section;
 
 pub(crate) use delivery::Delivery;
 pub(crate) use file::File;
+pub(crate) use kafka::Kafka;
+pub(crate) use nats::Nats;
+pub(crate) use rabbitmq::Rabbitmq;
+pub(crate) use webhook::Webhook;
 pub(crate) use websocket::{Client, Websocket};
 
 /// One sink.
@@ -23,71 +31,37 @@ pub(crate) struct Sink {
 pub(crate) enum SinkKind {
     Websocket(Websocket),
     File(Delivery, File),
+    Kafka(Delivery, Kafka),
+    Nats(Delivery, Nats),
+    Rabbitmq(Delivery, Rabbitmq),
+    Webhook(Delivery, Webhook),
 }
 
 /// Every type that the documentation knows: its name, its own keys, and whether the worker drives it.
 const TYPES: [Type; 6] = [
     Type {
         name: "kafka",
-        keys: &[
-            "brokers",
-            "topic",
-            "key",
-            "exactly_once",
-            "transactional_id",
-            "cursor_topic",
-            "compression",
-            "tls",
-            "sasl",
-            "librdkafka",
-        ],
+        keys: kafka::KEYS,
         driven: true,
-        built: false,
+        built: cfg!(feature = "kafka"),
     },
     Type {
         name: "nats",
-        keys: &[
-            "servers",
-            "subject",
-            "jetstream",
-            "stream",
-            "create_stream",
-            "user",
-            "password",
-            "token",
-            "creds_file",
-            "nkey",
-            "tls",
-        ],
+        keys: nats::KEYS,
         driven: true,
-        built: false,
+        built: cfg!(feature = "nats"),
     },
     Type {
         name: "rabbitmq",
-        keys: &[
-            "url",
-            "exchange",
-            "declare",
-            "routing_key",
-            "unroutable",
-            "tls",
-        ],
+        keys: rabbitmq::KEYS,
         driven: true,
-        built: false,
+        built: cfg!(feature = "rabbitmq"),
     },
     Type {
         name: "webhook",
-        keys: &[
-            "url",
-            "secret",
-            "headers",
-            "timeout",
-            "mode",
-            "concurrency",
-            "tls",
-        ],
+        keys: webhook::KEYS,
         driven: true,
-        built: false,
+        built: cfg!(feature = "webhook"),
     },
     Type {
         name: "websocket",
@@ -109,9 +83,6 @@ struct Type {
     driven: bool,
     built: bool,
 }
-
-/// Sinks that a build can leave out.
-const OPTIONAL: [&str; 2] = ["websocket", "file"];
 
 /// The types that this binary has, for people.
 fn built() -> String {
@@ -138,19 +109,20 @@ fn sink(name: String, section: &Section<'_>) -> Option<Sink> {
     })?;
     let enabled = section.flag("enabled", true);
     if !found.built {
-        let remedy = if OPTIONAL.contains(&found.name) {
-            format!(
-                "build it with the cargo feature {:?}, or remove the sink",
-                found.name
-            )
-        } else {
-            format!("a later version brings it; this one has {}", built())
-        };
+        let remedy = format!(
+            "build it with the cargo feature {:?}, or remove the sink; this one has {}",
+            found.name,
+            built()
+        );
         section.wrong("type", "is not built into this binary", &remedy);
         return None;
     }
     let kind = match found.name {
         "websocket" => SinkKind::Websocket(websocket::read(section)?),
+        "kafka" => SinkKind::Kafka(delivery::read(section), kafka::read(section)?),
+        "nats" => SinkKind::Nats(delivery::read(section), nats::read(section)?),
+        "rabbitmq" => SinkKind::Rabbitmq(delivery::read(section), rabbitmq::read(section)?),
+        "webhook" => SinkKind::Webhook(delivery::read(section), webhook::read(section)?),
         _ => SinkKind::File(delivery::read(section), file::read(section)?),
     };
     section.finish(|key| elsewhere(key, found));

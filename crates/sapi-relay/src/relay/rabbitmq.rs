@@ -1,0 +1,16 @@
+//! Owns the wiring of a sink of type `rabbitmq`.
+
+use relay_core::worker::SinkHandle;
+
+use super::sinks::Sinks;
+use crate::config;
+
+/// Starts its worker.
+pub(super) fn start(
+    _sinks: &Sinks,
+    name: &str,
+    _delivery: &config::Delivery,
+    _config: &config::Rabbitmq,
+) -> anyhow::Result<SinkHandle> {
+    anyhow::bail!("sinks.{name}: not written yet")
+}

@@ -1,0 +1,1 @@
+//! The rabbitmq sink against the real thing.

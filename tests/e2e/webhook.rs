@@ -1,0 +1,1 @@
+//! The webhook sink against the real thing.

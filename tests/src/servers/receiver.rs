@@ -1,0 +1,1 @@
+//! A scriptable receiver of webhooks.
