@@ -13,6 +13,15 @@ pub use relay::Relay;
 
 use std::time::Duration;
 
+/// Makes ring the TLS provider of this process, once: clients with TLS panic without one.
+pub fn install_crypto() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        // Somebody else's install of the same provider serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
 /// How long a test waits for something that must happen: long enough for a busy machine, so that
 /// running into it means "never".
 pub const PATIENCE: Duration = Duration::from_secs(60);
