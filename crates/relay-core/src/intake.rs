@@ -26,7 +26,9 @@ use crate::store::{FlushError, Store, StoreThread};
 mod clock;
 mod config;
 mod keeper;
+mod lane;
 mod open;
+mod publish;
 mod queue;
 mod retention;
 mod stage;
@@ -34,6 +36,7 @@ mod stage;
 mod tests;
 mod thread;
 
+use clock::millis;
 pub use config::{Across, CoreConfig, DedupConfig, JournalConfig};
 pub use open::OpenError;
 use queue::Item;
@@ -130,26 +133,73 @@ impl Core {
 }
 
 /// What the commit thread shows of itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Board {
+    started: Instant,
     /// The thread runs.
-    alive: AtomicBool,
+    alive: watch::Sender<bool>,
     /// The journal takes commits.
     writable: AtomicBool,
     /// Commits made.
     commits: AtomicU64,
     /// How long the last one took, in microseconds.
     last_commit_us: AtomicU64,
-    /// Since when the thread works on one batch, in milliseconds after `epoch`; 0 while it waits.
-    busy_since: AtomicU64,
+    /// Since when the thread works on what it took, in milliseconds after the start; 0: it waits.
+    staging_since: AtomicU64,
+    /// Since when a group is being committed, likewise.
+    committing_since: AtomicU64,
 }
 
 impl Board {
     fn running() -> Self {
         Self {
-            alive: AtomicBool::new(true),
-            ..Self::default()
+            started: Instant::now(),
+            alive: watch::Sender::new(true),
+            writable: AtomicBool::new(false),
+            commits: AtomicU64::new(0),
+            last_commit_us: AtomicU64::new(0),
+            staging_since: AtomicU64::new(0),
+            committing_since: AtomicU64::new(0),
         }
+    }
+
+    /// From now on the thread works on something.
+    fn stages(&self) {
+        self.staging_since.store(self.now(), Relaxed);
+    }
+
+    fn waits(&self) {
+        self.staging_since.store(0, Relaxed);
+    }
+
+    /// From now on a group is being committed.
+    fn commits(&self) {
+        self.committing_since.store(self.now(), Relaxed);
+    }
+
+    fn committed(&self) {
+        self.committing_since.store(0, Relaxed);
+    }
+
+    /// The thread has ended.
+    fn end(&self) {
+        self.writable.store(false, Relaxed);
+        self.alive.send_replace(false);
+    }
+
+    /// Milliseconds after the start; never 0.
+    fn now(&self) -> u64 {
+        millis(self.started.elapsed()).max(1)
+    }
+
+    /// For how long it has been working on one thing.
+    fn busy_for(&self) -> Duration {
+        let now = self.now();
+        let since = |since: &AtomicU64| match since.load(Relaxed) {
+            0 => 0,
+            since => now.saturating_sub(since),
+        };
+        Duration::from_millis(since(&self.staging_since).max(since(&self.committing_since)))
     }
 }
 
@@ -169,7 +219,6 @@ pub struct Intake {
     queue: Arc<Queue>,
     gate: watch::Receiver<Gate>,
     board: Arc<Board>,
-    started: Instant,
 }
 
 impl Intake {
@@ -190,21 +239,27 @@ impl Intake {
 
     /// Whether the commit thread runs.
     pub fn is_alive(&self) -> bool {
-        self.board.alive.load(Relaxed)
+        *self.board.alive.borrow()
+    }
+
+    /// Returns once the commit thread has ended, by [`Core::close`] or by a panic: nothing is
+    /// admitted any more.
+    pub async fn ended(&self) {
+        let mut alive = self.board.alive.subscribe();
+        // An error would mean that the board is gone: so would be the thread.
+        alive.wait_for(|alive| !alive).await.ok();
     }
 
     /// How the commit thread gets on.
     pub fn progress(&self) -> Progress {
-        let now = self.started.elapsed();
         let waits_by_design = !self.writable() && self.is_alive();
-        let busy_for = match self.board.busy_since.load(Relaxed) {
-            0 => Duration::ZERO,
-            _ if waits_by_design => Duration::ZERO,
-            since => now.saturating_sub(Duration::from_millis(since)),
-        };
         Progress {
             commits: self.board.commits.load(Relaxed),
-            busy_for,
+            busy_for: if waits_by_design {
+                Duration::ZERO
+            } else {
+                self.board.busy_for()
+            },
         }
     }
 

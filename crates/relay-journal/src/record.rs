@@ -20,6 +20,8 @@ use crate::ids::Offset;
 
 /// The header of a record, and so the least that a record takes.
 pub(crate) const RECORD_HEADER: usize = 32;
+/// What a record takes beside head and payload, at the most.
+pub(crate) const RECORD_MAX: usize = RECORD_HEADER + 7;
 const ALIGN: u64 = 8;
 
 /// A view of one record. Its bytes are slices of a shared buffer: cloning is cheap, and keeps the

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use relay_journal::{
@@ -13,10 +14,12 @@ use tokio::sync::watch;
 
 use super::clock::millis;
 use super::keeper::{Keeper, Parts};
+use super::lane::Lane;
+use super::publish::Publisher;
 use super::retention::{Retention, wall_ms};
 use super::stage::{self, Stage};
 use super::thread::{Committer, Rhythm};
-use super::{Board, Core, CoreConfig, Intake, Queue, StopOnDrop};
+use super::{Board, CloseError, Core, CoreConfig, Intake, Queue, StopOnDrop};
 use crate::admit::Gate;
 use crate::cursor::Cursor;
 use crate::dead_letters::DeadLetters;
@@ -149,14 +152,8 @@ fn start(
     let bus = Bus::new(log.clone(), config.bus_memory);
     let board = Arc::new(Board::running());
     let (gate, gate_seen) = watch::channel(Gate::Open);
-    let stage = Stage::new(
-        config,
-        log.epoch(),
-        dedup,
-        last_ms.unwrap_or(0),
-        &store,
-        notices.clone(),
-    );
+    let (epoch, since_ms) = (log.epoch(), last_ms.unwrap_or(0));
+    let stage = Stage::new(config, epoch, dedup, since_ms, &store, notices.clone());
     let keeper = Keeper::new(Parts {
         writer,
         log,
@@ -170,30 +167,32 @@ fn start(
         reserve,
     });
     let stop = StopOnDrop(Arc::clone(&queue));
-    let started = Instant::now();
     let intake = Intake {
         queue: Arc::clone(&queue),
         gate: gate_seen,
         board: Arc::clone(&board),
-        started,
     };
-    let committer = Committer {
-        retention: Retention::new(config.journal, last_ms, &keeper),
+    let retention = Retention::new(config.journal, last_ms, &keeper);
+    let publisher = Publisher {
         keeper,
-        stage,
         bus: bus.clone(),
         dead_letters: dead_letters.clone(),
         gaps,
+        queue: Arc::clone(&queue),
+        board: Arc::clone(&board),
+        letters: Vec::new(),
+    };
+    let committer = Committer {
+        lane: Lane::start(publisher).map_err(not_started)?,
+        stage,
+        retention,
         queue,
+        store: store.clone(),
         board,
         window: config.journal.commit_window,
-        started,
-        rhythm: Rhythm::new(started),
+        rhythm: Rhythm::new(Instant::now()),
     };
-    let thread = std::thread::Builder::new()
-        .name("commit".into())
-        .spawn(|| committer.run());
-    let thread = thread.map_err(not_started)?;
+    let thread = spawn(committer)?;
     Ok(Core {
         bus,
         intake,
@@ -207,8 +206,13 @@ fn start(
     })
 }
 
+fn spawn(committer: Committer) -> Result<JoinHandle<Result<(), CloseError>>, OpenError> {
+    let thread = std::thread::Builder::new().name("commit".into());
+    thread.spawn(|| committer.run()).map_err(not_started)
+}
+
 fn not_started(source: io::Error) -> OpenError {
-    let what = "starting the commit thread";
+    let what = "starting the threads that commit";
     OpenError::Io { what, source }
 }
 

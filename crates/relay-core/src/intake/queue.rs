@@ -41,6 +41,8 @@ struct State {
     admitted: u64,
     nudged: bool,
     stopped: bool,
+    /// A group is being committed while the next may be staged.
+    under_way: bool,
     /// The commit thread waits, for anything or for a full group.
     waiting: Waiting,
 }
@@ -50,7 +52,10 @@ enum Waiting {
     #[default]
     No,
     Anything,
+    /// For a full group, for as long as the window lasts.
     Company,
+    /// For a full group, for as long as a commit is under way.
+    Landing,
 }
 
 impl State {
@@ -75,6 +80,8 @@ pub(super) struct Taken {
 pub(crate) struct Queue {
     state: Mutex<State>,
     ready: Condvar,
+    /// For who waits until the disk may be tried again.
+    paused: Condvar,
     room: Arc<Semaphore>,
     committed: watch::Sender<u64>,
 }
@@ -86,6 +93,7 @@ impl Queue {
         Self {
             state: Mutex::default(),
             ready: Condvar::new(),
+            paused: Condvar::new(),
             room,
             committed,
         }
@@ -124,6 +132,7 @@ impl Queue {
             Waiting::Anything => true,
             // What is no document is rare and worth a commit of its own.
             Waiting::Company => state.plenty() || documents == 0,
+            Waiting::Landing => state.plenty(),
         };
         if wake {
             state.waiting = Waiting::No;
@@ -137,7 +146,7 @@ impl Queue {
     pub(crate) fn nudge(&self) {
         let mut state = self.lock();
         state.nudged = true;
-        if state.waiting != Waiting::No {
+        if matches!(state.waiting, Waiting::Anything | Waiting::Company) {
             state.waiting = Waiting::No;
             drop(state);
             self.ready.notify_one();
@@ -149,6 +158,28 @@ impl Queue {
         self.room.close();
         self.lock().stopped = true;
         self.ready.notify_one();
+        self.paused.notify_all();
+    }
+
+    /// Whether what is queued is worth a commit of its own.
+    pub(super) fn is_plenty(&self) -> bool {
+        self.lock().plenty()
+    }
+
+    /// A group is under way: until it is committed, nothing is gained by taking less than plenty.
+    pub(super) fn departed(&self) {
+        self.lock().under_way = true;
+    }
+
+    /// What was under way is committed, or has failed for good.
+    pub(super) fn landed(&self) {
+        let mut state = self.lock();
+        state.under_way = false;
+        if state.waiting == Waiting::Landing {
+            state.waiting = Waiting::No;
+            drop(state);
+            self.ready.notify_one();
+        }
     }
 
     /// How many tickets are committed, and the last one given.
@@ -158,14 +189,18 @@ impl Queue {
 
     /// Everything up to a ticket is durable.
     pub(super) fn committed(&self, ticket: u64) {
-        self.committed
-            .send_if_modified(|committed| std::mem::replace(committed, ticket) != ticket);
+        self.committed.send_if_modified(|committed| {
+            let more = ticket > *committed;
+            *committed = ticket.max(*committed);
+            more
+        });
     }
 
     /// Waits for something to do, until `due`; then, while a group is not full, until its oldest
     /// document has waited for `window`.
     ///
-    /// The window counts only under load, when something was queued already.
+    /// The window counts only under load, when something was queued already. While a commit is under
+    /// way its end is waited for, or a full group; then what there is, perhaps nothing, is taken.
     pub(super) fn take(
         &self,
         due: Option<Instant>,
@@ -173,17 +208,23 @@ impl Queue {
         spare: VecDeque<Queued>,
     ) -> Taken {
         let mut state = self.lock();
+        let under_way = state.under_way;
+        if under_way && !state.plenty() && !state.stopped {
+            state.waiting = Waiting::Landing;
+            let waits = |state: &mut State| state.waiting == Waiting::Landing && !state.stopped;
+            state = wait(&self.ready, state, None, waits);
+        }
         if let Some(oldest) = state.oldest.filter(|_| !state.plenty() && !state.stopped) {
             let left = window.saturating_sub(oldest.elapsed());
             state.waiting = Waiting::Company;
             let waits = |state: &mut State| state.waiting == Waiting::Company && !state.stopped;
-            state = self.wait(state, Some(left), waits);
-        } else if state.oldest.is_none() {
+            state = wait(&self.ready, state, Some(left), waits);
+        } else if state.oldest.is_none() && !under_way {
             state.waiting = Waiting::Anything;
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
             let waits =
                 |state: &mut State| state.oldest.is_none() && !state.nudged && !state.stopped;
-            state = self.wait(state, left, waits);
+            state = wait(&self.ready, state, left, waits);
         }
         state.waiting = Waiting::No;
         (state.documents, state.bytes, state.oldest, state.nudged) = (0, 0, None, false);
@@ -198,28 +239,27 @@ impl Queue {
     /// Waits for a time, or until the queue is stopped; says whether it is.
     pub(super) fn pause(&self, time: Duration) -> bool {
         let state = self.lock();
-        self.wait(state, Some(time), |state| !state.stopped).stopped
-    }
-
-    fn wait<'a>(
-        &self,
-        state: MutexGuard<'a, State>,
-        time: Option<Duration>,
-        waits: impl FnMut(&mut State) -> bool,
-    ) -> MutexGuard<'a, State> {
-        match time {
-            None => self
-                .ready
-                .wait_while(state, waits)
-                .unwrap_or_else(PoisonError::into_inner),
-            Some(time) => {
-                let waited = self.ready.wait_timeout_while(state, time, waits);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-        }
+        wait(&self.paused, state, Some(time), |state| !state.stopped).stopped
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wait<'a>(
+    condition: &Condvar,
+    state: MutexGuard<'a, State>,
+    time: Option<Duration>,
+    waits: impl FnMut(&mut State) -> bool,
+) -> MutexGuard<'a, State> {
+    match time {
+        None => condition
+            .wait_while(state, waits)
+            .unwrap_or_else(PoisonError::into_inner),
+        Some(time) => {
+            let waited = condition.wait_timeout_while(state, time, waits);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use prometheus::IntCounter;
 use relay_journal::{Epoch, Group, Offset};
-use sapi_protocol::{Document, Malformed, MsgInfo, event_id};
+use sapi_protocol::{Document, Framed, Malformed, MsgInfo, event_id};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::continuity::Continuity;
@@ -16,6 +16,7 @@ use crate::dead_letters::{DeadLetter, Origin};
 use crate::dedup::{Counts, Dedup, Slot, Verdict};
 use crate::event::{Head, Kind};
 use crate::intake::CoreConfig;
+use crate::intake::queue::GROUP_BYTES;
 use crate::notice::{Notice, NoticeDraft, NoticeKind, Notices, timestamp};
 use crate::sequence::{Ledgers, Observed};
 use crate::status::SubscriptionBoard;
@@ -129,14 +130,26 @@ impl Stage {
             .position(|known| *known.name == *subscription)
     }
 
-    /// A document arrived; it becomes a record at `next`, or none.
+    /// Makes room in a group for documents that are about to be staged.
+    pub(in crate::intake) fn make_room(&self, group: &mut Group, documents: &[Framed]) {
+        let heads = documents.len() * self.head.len();
+        let bytes: usize = documents
+            .iter()
+            .map(|framed| match framed {
+                Framed::Document(document) => document.bytes().len(),
+                Framed::Malformed(_) => 0,
+            })
+            .sum();
+        group.reserve(documents.len(), (heads + bytes).min(GROUP_BYTES));
+    }
+
+    /// A document arrived; it becomes the group's next record, or none.
     pub(in crate::intake) fn document(
         &mut self,
         subscription: Option<usize>,
         document: &Document,
         at_ms: u64,
         group: &mut Group,
-        next: Offset,
     ) {
         let info = document.msg_info();
         let heartbeat = document.is_heartbeat();
@@ -161,6 +174,7 @@ impl Stage {
             }
             return;
         }
+        let next = group.next();
         self.identify(id, verdict, content, &name, next);
         let head = Head {
             format: document.format(),

@@ -1,7 +1,7 @@
 //! A commit group: records that become durable together, encoded as they will stand on disk.
 
 use crate::ids::Offset;
-use crate::record::encode;
+use crate::record::{RECORD_MAX, encode};
 
 use super::index::Entry;
 
@@ -53,6 +53,24 @@ impl Group {
         self.last_time = time_ms;
         self.next = offset.next();
         offset
+    }
+
+    /// The group that follows: it may be filled while this one is being committed. If this one is
+    /// never committed, that one can't be either.
+    pub fn after(&self) -> Self {
+        Self::new(self.next, self.last_time, Vec::new(), 0)
+    }
+
+    /// The offset that the next record will have.
+    pub fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// Makes room for records that are about to be pushed: `bytes` of heads and payloads in all.
+    pub fn reserve(&mut self, records: usize, bytes: usize) {
+        self.entries.reserve(records);
+        self.buffer
+            .reserve(bytes.saturating_add(records.saturating_mul(RECORD_MAX)));
     }
 
     /// How many records it holds.

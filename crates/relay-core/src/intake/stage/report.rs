@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use relay_journal::{Group, Offset, Table};
+use relay_journal::{Group, Table};
 
 use super::marker::{LEVEL, marker};
 use super::{Stage, printable};
@@ -133,15 +133,15 @@ impl Stage {
             .min()
     }
 
-    /// Puts the notices that are ready into the group; `next` is the group's next offset.
-    pub(in crate::intake) fn notices(&mut self, group: &mut Group, mut next: Offset, wall_ms: u64) {
+    /// Puts the notices that are ready into the group.
+    pub(in crate::intake) fn notices(&mut self, group: &mut Group, wall_ms: u64) {
         for draft in self.notices.take(Instant::now()) {
             let time_ms = self.journal_time(wall_ms);
             let id = format!(
                 "notice:{}",
                 Cursor {
                     epoch: self.epoch,
-                    offset: next
+                    offset: group.next()
                 }
             );
             let notice = draft.place(id, time_ms);
@@ -160,9 +160,7 @@ impl Stage {
                 ..marker(about, "notice")
             };
             head.encode(&mut self.head);
-            next = group
-                .push(Kind::Notice as u8, time_ms, &self.head, &body)
-                .next();
+            group.push(Kind::Notice as u8, time_ms, &self.head, &body);
             self.placed.push(notice);
         }
     }

@@ -39,6 +39,28 @@ fn two_writers_and_another_identity_are_refused() {
 }
 
 #[test]
+fn a_group_that_was_filled_ahead_waits_for_the_one_before_also_when_that_one_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (volume, mut writer, log) = faulty(dir.path());
+    let first = group(&mut writer, 3, 300);
+    let mut second = first.after();
+    second.push(1, 0, b"head", b"ahead");
+    let (second, error) = writer.commit(second).unwrap_err().into_parts();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    volume.faults.fail(Op::Sync, 2, EIO);
+    let (first, _) = writer.commit(first).unwrap_err().into_parts();
+    let (second, _) = writer.commit(second).unwrap_err().into_parts();
+    assert_eq!(log.next(), Offset(1));
+    writer.commit(first).unwrap();
+    assert_eq!(writer.commit(second).unwrap().first, Offset(4));
+    let all = read_all(&log, Offset(1), 9);
+    drop(writer);
+    let (_writer, log, recovery) = open(dir.path());
+    assert_eq!((recovery.torn, recovery.damage), (None, vec![]));
+    assert_eq!((all.len(), read_all(&log, Offset(1), 9)), (4, all));
+}
+
+#[test]
 fn a_group_that_failed_comes_back_and_is_committed_once() {
     let errors = [
         (Op::Sync, EIO, None),

@@ -4,11 +4,14 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::{ReadError, TrimPolicy};
+use crate::{Group, ReadError, TrimPolicy};
+
+/// Time, kind, and the lengths of head and payload.
+type Pushed = (u64, u8, usize, usize);
 
 #[derive(Clone, Debug)]
 enum Step {
-    Commit(Vec<(u64, u8, usize, usize)>),
+    Commit(Vec<Pushed>),
     Close,
     Kill,
     TrimAge(Index, Index),
@@ -48,18 +51,30 @@ impl Model {
         &self.records[usize::try_from(self.first).unwrap() - 1..]
     }
 
-    fn commit(&mut self, writer: &mut Writer, records: Vec<(u64, u8, usize, usize)>) {
-        let mut group = writer.begin();
+    /// Commits records as two groups, the second of them filled before the first is committed.
+    fn commit(&mut self, writer: &mut Writer, mut records: Vec<Pushed>) {
+        let ahead = records.split_off(records.len() / 2);
+        let mut first = writer.begin();
         let from = self.records.len();
+        self.fill(&mut first, records);
+        let mut second = first.after();
+        assert_eq!(second.next(), first.next());
+        self.fill(&mut second, ahead);
+        let mut given = Vec::new();
+        for group in [first, second] {
+            let committed = writer.commit(group).unwrap();
+            given.extend(committed.records.iter().map(plain));
+        }
+        assert_eq!(given, self.records[from..]);
+    }
+
+    fn fill(&mut self, group: &mut Group, records: Vec<Pushed>) {
         for (time, kind, head, payload) in records {
             let (head, payload) = (vec![kind; head], vec![!kind; payload]);
             let offset = group.push(kind, time, &head, &payload);
             let time = self.records.last().map_or(time, |last| last.1.max(time));
             self.records.push((offset, time, kind, head, payload));
         }
-        let committed = writer.commit(group).unwrap();
-        let given: Vec<_> = committed.records.iter().map(plain).collect();
-        assert_eq!(given, self.records[from..]);
     }
 
     fn trim_by_age(&mut self, log: &Log, passed: Offset, age: Index) {
