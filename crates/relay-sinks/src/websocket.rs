@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! accept ─▶ http (auth, query, origin) ─┬─▶ stream ┐
-//!                                       ├─▶ sapi   ┴─▶ session ─▶ socket ─▶ wire
-//!                                       ├─▶ sse                             (frames made once,
-//!                                       └─▶ history                          written to all)
+//!                                       ├─▶ sapi   ┴─▶ session ⇄ group ─▶ socket ─▶ wire
+//!                                       ├─▶ sse                                   (frames made once,
+//!                                       └─▶ history                                written to all)
 //! ```
 //! Every client has a reader of the bus and nothing else: no queue. A client that does not read
 //! costs the frame under way, and reads on where it was when it comes back to it. It knows the bus
@@ -29,19 +29,23 @@ mod clients;
 mod config;
 mod cookies;
 mod door;
+mod feed;
 mod frame;
+mod group;
 mod history;
 mod http;
 mod hub;
 mod notice;
 mod query;
 mod sapi;
+mod serving;
 mod session;
 mod socket;
 mod sse;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod wanted;
 mod wire;
 
 pub use clients::{Clients, ClientsError};
@@ -49,6 +53,7 @@ pub use config::{Client, Config, Sapi};
 
 use crate::tls::{Acceptor, TlsError};
 use door::Door;
+use group::Groups;
 use hub::Hub;
 
 /// Connections that wait to be accepted.
@@ -166,6 +171,10 @@ impl Listener for Websocket {
             root.clone(),
             (context.store, &context.metrics),
         );
+        let mut groups = JoinSet::new();
+        for number in 0..hub.groups.len() {
+            groups.spawn(Groups::run(Arc::clone(&hub), number));
+        }
         let door = Door {
             hub,
             tls,
@@ -177,6 +186,10 @@ impl Listener for Websocket {
                 biased;
                 () = stop.cancelled() => break,
                 Some(_ended) = connections.join_next() => {}
+                // Only a panic ends it. Its clients come back with their cursors.
+                Some(_ended) = groups.join_next() => {
+                    return Err(io::Error::other("what serves the clients has ended"));
+                }
                 accepted = listener.accept() => match accepted {
                     Ok((tcp, _peer)) if connections.len() < most => {
                         connections.spawn(door.clone().serve(tcp));

@@ -8,7 +8,7 @@ use relay_core::{Cursor, Event, Kind};
 use sapi_protocol::{OutputType, xml};
 
 /// What a client of `/v1/stream` and `/v1/events` wants its events to look like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Shape {
     /// CloudEvents JSON.
     #[default]

@@ -106,7 +106,7 @@ impl Connection {
 
     async fn stream(&self, head: &Parts) -> Result<Answer, Answer> {
         let caller = self.caller(head)?;
-        let wish = Self::wish(Endpoint::Stream, head, &caller)?;
+        let wish = self.wish(Endpoint::Stream, head, &caller)?;
         let switching = switching(head)?;
         let admission = self.admit(&caller)?;
         let session = stream::open(admission, wish)
@@ -117,7 +117,7 @@ impl Connection {
 
     async fn events(&self, head: &Parts) -> Result<Answer, Answer> {
         let caller = self.caller(head)?;
-        let mut wish = Self::wish(Endpoint::Events, head, &caller)?;
+        let mut wish = self.wish(Endpoint::Events, head, &caller)?;
         if let Some(last) = head.headers.get("last-event-id") {
             let cursor = last.to_str().ok().and_then(|last| last.parse().ok());
             let bad = || {
@@ -137,7 +137,7 @@ impl Connection {
 
     async fn history(&self, head: &Parts) -> Result<Answer, Answer> {
         let caller = self.caller(head)?;
-        let wish = Self::wish(Endpoint::History, head, &caller)?;
+        let wish = self.wish(Endpoint::History, head, &caller)?;
         let admission = self.admit(&caller)?;
         let body = history::open(admission, wish)
             .await
@@ -221,10 +221,12 @@ impl Connection {
         auth::caller(&self.hub, head, self.port).map_err(refuse)
     }
 
-    fn wish(endpoint: Endpoint, head: &Parts, by: &Caller) -> Result<query::Wish, Answer> {
+    fn wish(&self, endpoint: Endpoint, head: &Parts, by: &Caller) -> Result<query::Wish, Answer> {
         let query = head.uri.query().unwrap_or_default();
-        query::read(endpoint, query, &by.client)
-            .map_err(|reason| text(StatusCode::BAD_REQUEST, &reason))
+        let mut wish = query::read(endpoint, query, &by.client)
+            .map_err(|reason| text(StatusCode::BAD_REQUEST, &reason))?;
+        wish.select.share(&self.hub.filters);
+        Ok(wish)
     }
 
     fn admit(&self, caller: &Caller) -> Result<Admission, Answer> {

@@ -7,13 +7,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use relay_core::cloudevents::Source;
+use relay_core::filter::Filters;
 use relay_core::store::Store;
 use relay_core::{Bus, Metrics};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::clients::{Clients, Entry};
 use super::cookies::Cookies;
+use super::group::Groups;
 use super::sapi::{Converted, Slots};
 
 /// Why a client left: the `reason` label of `clients_disconnected_total`.
@@ -65,6 +68,8 @@ pub(super) struct Hub {
     pub(super) cookies: Cookies,
     pub(super) slots: Slots,
     pub(super) converted: Converted,
+    pub(super) filters: Filters,
+    pub(super) groups: Groups,
     /// Cancelled when the relay stops; every client's token is a child of it.
     pub(super) stop: CancellationToken,
     pub(super) events: IntCounter,
@@ -86,6 +91,8 @@ impl Hub {
             slots: Slots::new(&config, store, bus.epoch()),
             cookies: Cookies::default(),
             converted: Converted::default(),
+            filters: Filters::default(),
+            groups: Groups::new(Handle::current().metrics().num_workers()),
             events: metrics.client_events_total.with_label_values(&[name]),
             connected: metrics.clients_connected.with_label_values(&[name]),
             left: metrics.clients_disconnected_total.clone(),

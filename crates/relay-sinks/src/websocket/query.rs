@@ -2,7 +2,7 @@
 //! an answer and not a silent default.
 
 use percent_encoding::percent_decode_str;
-use relay_core::filter::Filter;
+use relay_core::filter::{Filter, Filters};
 use relay_core::{Event, From, Kind};
 
 use super::clients::Entry;
@@ -20,7 +20,7 @@ pub(super) struct Wish {
 }
 
 /// Which events a client is given.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Select {
     /// What the client may see.
     pub(super) allowed: Option<Filter>,
@@ -36,6 +36,16 @@ impl Select {
             allowed: client.allowed.clone(),
             ..Self::default()
         }
+    }
+
+    /// The one key that is asked for.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Takes the filter that others have who asked for the same types, and what it remembers.
+    pub(super) fn share(&mut self, filters: &Filters) {
+        self.types = self.types.take().map(|types| filters.share(types));
     }
 
     /// Whether the client is given an event. Notices are no events of the tenant: no filter and no

@@ -7,15 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
-use relay_core::{Event, Kind, Offset};
+use relay_core::Offset;
 use sapi_protocol::{
     Heartbeat, OutputType, SubscribeError, SubscribeRequest, parse_subscribe_path,
 };
 
-use super::frame::{Shape, document_frame, event_frame, text_frame};
+use super::feed;
+use super::frame::text_frame;
 use super::hub::{Admission, Hub};
 use super::query::Select;
-use super::session::{self, Session};
+use super::session::Session;
+use super::wanted::{Form, Wanted};
 
 mod converted;
 mod slots;
@@ -30,7 +32,7 @@ const DEFAULT_OUTPUT: OutputType = OutputType::Json;
 /// What a SAPI client gets.
 #[derive(Debug)]
 pub(super) struct Feed {
-    select: Select,
+    wanted: Arc<Wanted>,
     output: OutputType,
     subs_id: Box<str>,
     instance: Box<str>,
@@ -71,9 +73,13 @@ pub(super) async fn open(
     let (position, _unmet) = resolved.map_err(unreadable)?;
     held.moved(position);
     held.save();
+    let output = wish.output.unwrap_or(DEFAULT_OUTPUT);
     let feed = Feed {
-        select: Select::allowed(&admission.client),
-        output: wish.output.unwrap_or(DEFAULT_OUTPUT),
+        wanted: Arc::new(Wanted {
+            select: Select::allowed(&admission.client),
+            form: Form::Document(output),
+        }),
+        output,
         subs_id: wish.subs_id.into(),
         instance: format!("sapi-relay-{}", hub.bus.epoch()).into(),
         held,
@@ -83,21 +89,14 @@ pub(super) async fn open(
     Ok(Session {
         admission,
         reader,
-        feed: session::Feed::Sapi(feed),
+        feed: feed::Feed::Sapi(feed),
         greeting: Vec::new(),
     })
 }
 
 impl Feed {
-    pub(super) fn frame(&self, event: &Event) -> Option<Bytes> {
-        if event.kind() == Kind::Notice || !self.select.passes(event) {
-            return None;
-        }
-        if !self.output.newline() && event.head().format == self.output.format() {
-            return Some(event_frame(event, Shape::Raw, &self.hub.source).clone());
-        }
-        let make = || document_frame(event, self.output);
-        Some(self.hub.converted.get(event.offset(), self.output, make))
+    pub(super) fn wanted(&self) -> &Arc<Wanted> {
+        &self.wanted
     }
 
     pub(super) fn heartbeat(&mut self) -> Bytes {

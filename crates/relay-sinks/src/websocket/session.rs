@@ -1,129 +1,30 @@
 //! One WebSocket client being served: from the bus to its socket, as fast as it reads and no
-//! faster. It does not know what the frames hold: that is the feed's.
+//! faster. While it has everything that there is, the group writes to it; its own task is there for
+//! what the client says, for what is due, and for the client that is behind. It does not know what
+//! the frames hold.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay_core::{Batch, Event, Limit, Offset, ReadError, Reader, Skipped};
+use relay_core::{Batch, ReadError, Reader};
 use tokio::select;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::hub::{Admission, Hub, Reason};
-use super::socket::{Happened, Socket};
+use super::feed::Feed;
+use super::group::{Following, Seat};
+use super::hub::{Admission, Reason};
+use super::serving::Serving;
+use super::socket::Happened;
 use super::wire::Wire;
-use super::{sapi, stream};
 
-/// What is taken from the bus at once.
-const LIMIT: Limit = Limit {
-    events: 256,
-    bytes: 256 * 1024,
-};
-/// The same for a client that has just been slow.
-const SLOW_LIMIT: Limit = Limit {
-    events: 32,
-    bytes: 32 * 1024,
-};
-/// A client that does not read holds shared memory for no longer than this.
-const HOLD: Duration = Duration::from_millis(100);
-/// How often a client is told its cursor, or its cursor is written down, at most.
-const OFTEN: Duration = Duration::from_secs(1);
 /// How long a frame under way may take to its end when the connection is to end.
 const FINISH: Duration = Duration::from_secs(1);
 /// How long the client may take to answer Close.
 const CLOSING: Duration = Duration::from_secs(2);
-
-/// What a session sends: the face that the client has come to.
-#[derive(Debug)]
-pub(super) enum Feed {
-    Stream(stream::Feed),
-    Sapi(sapi::Feed),
-}
-
-impl Feed {
-    /// An event as this client gets it; `None`: it does not.
-    fn frame(&self, event: &Event) -> Option<Bytes> {
-        match self {
-            Self::Stream(feed) => feed.frame(event),
-            Self::Sapi(feed) => feed.frame(event),
-        }
-    }
-
-    /// What is said of events that are gone.
-    fn skipped(&self, skipped: Skipped, position: Offset) -> Option<Bytes> {
-        match self {
-            Self::Stream(feed) => Some(feed.skipped(skipped, position)),
-            Self::Sapi(_) => None,
-        }
-    }
-
-    /// What shows the client now and then that the stream lives; `None`: a ping does.
-    fn heartbeat(&mut self) -> Option<Bytes> {
-        match self {
-            Self::Stream(_) => None,
-            Self::Sapi(feed) => Some(feed.heartbeat()),
-        }
-    }
-
-    fn heartbeat_period(&self) -> Duration {
-        match self {
-            Self::Stream(_) => stream::PING,
-            Self::Sapi(feed) => feed.heartbeat_period(),
-        }
-    }
-
-    /// Pings go out only where nothing else does; heartbeats of SAPI always.
-    fn beats_when_busy(&self) -> bool {
-        matches!(self, Self::Sapi(_))
-    }
-
-    /// The kernel has taken everything up to `offset`. True: [`Feed::remind`] is wanted in a while.
-    fn written(&self, offset: Offset, said: bool) -> bool {
-        match self {
-            Self::Stream(feed) => feed.wants_reminder(said),
-            Self::Sapi(feed) => feed.written(offset),
-        }
-    }
-
-    /// What was put off: a frame that tells the client its cursor, or writing its cursor down.
-    fn remind(&self, offset: Offset) -> Option<Bytes> {
-        match self {
-            Self::Stream(feed) => Some(feed.progress_frame(offset)),
-            Self::Sapi(feed) => {
-                feed.save();
-                None
-            }
-        }
-    }
-
-    fn session_length(&self) -> Option<Duration> {
-        match self {
-            Self::Stream(_) => None,
-            Self::Sapi(feed) => feed.session_length(),
-        }
-    }
-}
-
-/// What is due when.
-#[derive(Debug)]
-struct Due {
-    heartbeat: Instant,
-    remind: Option<Instant>,
-    cut: Option<Instant>,
-    release: Option<Instant>,
-}
-
-impl Due {
-    fn first(&self) -> Instant {
-        let others = [self.remind, self.cut, self.release];
-        others
-            .into_iter()
-            .flatten()
-            .fold(self.heartbeat, Instant::min)
-    }
-}
 
 /// A client of which the handshake is done.
 #[derive(Debug)]
@@ -133,21 +34,6 @@ pub(super) struct Session {
     pub(super) feed: Feed,
     /// What it is sent before any event.
     pub(super) greeting: Vec<Bytes>,
-}
-
-/// The moving parts of a session while it runs.
-struct Serving {
-    socket: Socket,
-    feed: Feed,
-    reader: Reader,
-    due: Due,
-    /// Kept while its frames wait: it is what bounds the memory of many clients.
-    batch: Option<Batch>,
-    /// Events queued since everything was last written.
-    queued: u64,
-    /// Something went out since the last heartbeat was due.
-    busy: bool,
-    limit: Limit,
 }
 
 impl Session {
@@ -166,196 +52,117 @@ impl Session {
             let position = serving.reader.position();
             serving.socket.push(frame, position);
         }
-        let reason = serving.serve(&admission).await;
+        let Some((mut serving, reason)) = serve(serving, &admission).await else {
+            return;
+        };
         admission.leaves(reason);
-        Box::pin(serving.end(reason, &admission.hub)).await;
+        Box::pin(async {
+            serving.stop(FINISH, &admission.hub).await;
+            if let Some((code, text)) = last_words(reason) {
+                timeout(CLOSING, serving.socket.close(code, text))
+                    .await
+                    .ok();
+            }
+        })
+        .await;
     }
 }
 
-impl Serving {
-    fn new(wire: Wire, read: &Bytes, reader: Reader, feed: Feed) -> Self {
-        let now = Instant::now();
-        let due = Due {
-            heartbeat: now + feed.heartbeat_period(),
-            remind: None,
-            cut: feed.session_length().map(|length| now + length),
-            release: None,
-        };
-        let socket = Socket::new(wire, read, reader.position());
-        Self {
-            socket,
-            feed,
-            reader,
-            due,
-            batch: None,
-            queued: 0,
-            busy: false,
-            limit: LIMIT,
-        }
-    }
-
-    async fn serve(&mut self, admission: &Admission) -> Reason {
-        let mut ended = pin!(admission.end.cancelled());
-        let mut timer = pin!(sleep_until(self.due.first()));
-        loop {
-            self.rearm(timer.as_mut());
-            let drained = self.socket.is_drained();
-            select! {
-                biased;
-                () = &mut ended => return admission.why(),
-                happened = poll_fn(|cx| self.socket.poll(cx)) => match happened {
-                    Happened::Drained => self.drained(admission),
-                    Happened::Closed => return Reason::Closed,
-                    Happened::Stalled => return Reason::Slow,
-                    Happened::Broken(error) => {
-                        tracing::debug!(%error, "a client broke the protocol");
-                        return Reason::Protocol;
+/// Serves until the client is to leave, and says why. `None` would be a client that somebody else
+/// has taken from its seat: nobody does.
+async fn serve(mut serving: Box<Serving>, admission: &Admission) -> Option<(Box<Serving>, Reason)> {
+    let hub = &*admission.hub;
+    let mut ended = pin!(admission.end.cancelled());
+    let mut timer = pin!(sleep_until(serving.next_due()));
+    let seat = Arc::<Seat>::default();
+    loop {
+        rearm(timer.as_mut(), serving.next_due());
+        if serving.is_level() {
+            match hub.groups.join(&seat, serving) {
+                Ok(following) => {
+                    let woken = wait(&following, ended.as_mut(), timer.as_mut()).await;
+                    serving = following.leave()?;
+                    if let Some(reason) = woken.act(&mut serving, admission) {
+                        return Some((serving, reason));
                     }
-                },
-                () = &mut timer => if let Some(reason) = self.time_passed() {
-                    return reason;
-                },
-                read = self.reader.next_batch(self.limit), if drained => match read {
-                    Ok(batch) => self.queue(batch),
-                    Err(ReadError::Skipped(skipped)) => self.skipped(skipped),
-                    Err(ReadError::Cancelled) => return Reason::Shutdown,
-                    Err(error @ ReadError::Journal(_)) => {
-                        tracing::error!(%error, "a client could not be served");
-                        return Reason::Journal;
-                    }
-                },
-            }
-            self.hold_no_longer_than_allowed();
-        }
-    }
-
-    /// Stops writing, lets go of the subsId, then says goodbye.
-    async fn end(&mut self, reason: Reason, hub: &Hub) {
-        self.forget();
-        let position = self.socket.stop(FINISH).await;
-        let unfinished = self.socket.queued() as u64;
-        hub.events.inc_by(self.queued.saturating_sub(unfinished));
-        self.batch = None;
-        if let Feed::Sapi(feed) = &mut self.feed {
-            feed.finish(position);
-        }
-        if let Some((code, text)) = last_words(reason) {
-            timeout(CLOSING, self.socket.close(code, text)).await.ok();
-        }
-    }
-
-    fn queue(&mut self, batch: Batch) {
-        let before = self.queued;
-        for event in batch.events() {
-            if let Some(frame) = self.feed.frame(event) {
-                self.socket.push(frame, event.offset());
-                self.queued += 1;
-            }
-        }
-        if self.queued > before {
-            self.batch = Some(batch);
-        } else {
-            self.passed(false);
-        }
-    }
-
-    /// Everything read so far has been handed to the kernel.
-    fn drained(&mut self, admission: &Admission) {
-        self.busy = true;
-        // After a release, what was forgotten is read again: then this is not the whole batch.
-        if self.batch.take().is_some() || self.queued == 0 {
-            self.limit = LIMIT;
-        }
-        admission.hub.events.inc_by(self.queued);
-        let said = self.queued > 0;
-        self.queued = 0;
-        self.passed(said);
-    }
-
-    fn passed(&mut self, said: bool) {
-        let position = self.reader.position();
-        self.socket.pass(position);
-        if self.feed.written(position, said) {
-            self.due
-                .remind
-                .get_or_insert_with(|| Instant::now() + OFTEN);
-        } else if said {
-            self.due.remind = None;
-        }
-    }
-
-    fn skipped(&mut self, skipped: Skipped) {
-        let position = self.reader.position();
-        if let Some(frame) = self.feed.skipped(skipped, position) {
-            self.socket.push(frame, position);
-        }
-    }
-
-    fn time_passed(&mut self) -> Option<Reason> {
-        let now = Instant::now();
-        let over = |due: Option<Instant>| due.is_some_and(|due| due <= now);
-        if over(self.due.cut) {
-            return Some(Reason::SessionLength);
-        }
-        if over(self.due.release) {
-            self.release();
-        }
-        if over(self.due.remind) {
-            self.due.remind = None;
-            let offset = self.socket.written();
-            if let Some(frame) = self
-                .feed
-                .remind(offset)
-                .filter(|_| self.socket.is_drained())
-            {
-                self.socket.push(frame, offset);
-            }
-        }
-        if self.due.heartbeat <= now {
-            self.due.heartbeat = now + self.feed.heartbeat_period();
-            let wanted = !std::mem::take(&mut self.busy) || self.feed.beats_when_busy();
-            if wanted && self.socket.is_drained() {
-                let offset = self.socket.written();
-                match self.feed.heartbeat() {
-                    Some(frame) => self.socket.push(frame, offset),
-                    None => self.socket.push_ping(),
+                    continue;
                 }
+                // The group is ahead: there is something to be read by now.
+                Err(behind) => serving = behind,
             }
+        }
+        let drained = serving.socket.is_drained();
+        let Serving {
+            socket,
+            reader,
+            limit,
+            ..
+        } = &mut *serving;
+        let woken = select! {
+            biased;
+            () = &mut ended => Woken::Ended,
+            happened = poll_fn(|cx| socket.poll(cx)) => Woken::Happened(happened),
+            () = &mut timer => Woken::Time,
+            read = reader.next_batch(*limit), if drained => Woken::Read(read),
+        };
+        if let Some(reason) = woken.act(&mut serving, admission) {
+            return Some((serving, reason));
+        }
+    }
+}
+
+/// Waits, while the group writes to the client, for what its own task has to do.
+async fn wait(
+    following: &Following<'_>,
+    ended: Pin<&mut impl Future<Output = ()>>,
+    timer: Pin<&mut Sleep>,
+) -> Woken {
+    select! {
+        biased;
+        () = ended => Woken::Ended,
+        woken = poll_fn(|cx| following.poll(cx)) => woken.map_or(Woken::Unsettled, Woken::Happened),
+        () = timer => Woken::Time,
+    }
+}
+
+/// What a client's own task was woken for.
+#[derive(Debug)]
+enum Woken {
+    /// The client is to leave.
+    Ended,
+    /// Something happened on its socket.
+    Happened(Happened),
+    /// Something is due.
+    Time,
+    /// What it was waiting for in the bus.
+    Read(Result<Batch, ReadError>),
+    /// The group has written to it, and left something to be done.
+    Unsettled,
+}
+
+impl Woken {
+    /// Acts upon it; a reason: the client leaves.
+    fn act(self, serving: &mut Serving, admission: &Admission) -> Option<Reason> {
+        match self {
+            Self::Ended => return Some(admission.why()),
+            Self::Happened(happened) => return serving.happened(happened, &admission.hub),
+            Self::Time => return serving.time_passed(),
+            Self::Read(Ok(batch)) => serving.queue(batch, &admission.hub),
+            Self::Read(Err(ReadError::Skipped(skipped))) => serving.skipped(skipped),
+            Self::Read(Err(ReadError::Cancelled)) => return Some(Reason::Shutdown),
+            Self::Read(Err(error @ ReadError::Journal(_))) => {
+                tracing::error!(%error, "a client could not be served");
+                return Some(Reason::Journal);
+            }
+            Self::Unsettled => {}
         }
         None
     }
+}
 
-    fn hold_no_longer_than_allowed(&mut self) {
-        if self.batch.is_none() || !self.socket.is_refused() {
-            self.due.release = None;
-        } else if self.due.release.is_none() {
-            self.due.release = Some(Instant::now() + HOLD);
-        }
-    }
-
-    /// Lets go of everything but the frame under way; the rest is read again when the client reads.
-    fn release(&mut self) {
-        self.due.release = None;
-        let position = self.forget();
-        self.reader.seek(position);
-        self.batch = None;
-        self.limit = SLOW_LIMIT;
-    }
-
-    /// Forgets what waits behind the frame under way; returns where to go on reading.
-    fn forget(&mut self) -> Offset {
-        let before = self.socket.queued();
-        let position = self.socket.forget_queue();
-        let forgotten = before - self.socket.queued();
-        self.queued = self.queued.saturating_sub(forgotten as u64);
-        position
-    }
-
-    fn rearm(&self, mut timer: std::pin::Pin<&mut Sleep>) {
-        let first = self.due.first();
-        if timer.deadline() != first {
-            timer.as_mut().reset(first);
-        }
+fn rearm(mut timer: Pin<&mut Sleep>, due: Instant) {
+    if timer.deadline() != due {
+        timer.as_mut().reset(due);
     }
 }
 
@@ -381,6 +188,7 @@ fn last_words(reason: Reason) -> Option<(CloseCode, &'static str)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::socket::Socket;
     use super::*;
 
     #[test]

@@ -48,11 +48,17 @@ pub(super) enum Happened {
     Closed,
     /// The client broke the protocol, and why.
     Broken(tungstenite::Error),
+    /// The kernel refuses bytes from now on: said once, until everything is drained.
+    Refused,
     /// The kernel has refused bytes for too long.
     Stalled,
 }
 
 /// A client's WebSocket.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts that are independent of each other"
+)]
 #[derive(Debug)]
 pub(super) struct Socket {
     wire: Wire,
@@ -66,6 +72,8 @@ pub(super) struct Socket {
     written: Offset,
     /// The kernel refused bytes at the last attempt.
     refused: bool,
+    /// What tungstenite had to answer may not have been written yet.
+    unflushed: bool,
     ended: bool,
 }
 
@@ -88,6 +96,7 @@ impl Socket {
             taken: position,
             written: position,
             refused: false,
+            unflushed: false,
             ended: false,
         }
     }
@@ -104,17 +113,27 @@ impl Socket {
 
     /// Whether everything queued has been handed to the kernel.
     pub(super) fn is_drained(&self) -> bool {
-        self.queue.is_empty() && self.written == self.taken && !self.refused
+        self.queue.is_empty() && self.written == self.taken && !self.refused && !self.unflushed
+    }
+
+    /// Whether bytes that are written now reach the kernel at once, with nothing before them.
+    pub(super) fn is_straight(&self) -> bool {
+        self.is_drained() && !self.wire.holds_back()
+    }
+
+    /// Hands whole frames straight to the kernel: as many bytes as it takes at once, none if
+    /// something else has to go before them. What it leaves is to be queued, with the frames that
+    /// it took, and those to be [`Socket::advance`]d over.
+    pub(super) fn write_now(&mut self, frames: &[u8]) -> usize {
+        if frames.is_empty() || !self.is_straight() {
+            return 0;
+        }
+        self.wire.write_now(frames)
     }
 
     /// Frames queued.
     pub(super) fn queued(&self) -> usize {
         self.queue.len()
-    }
-
-    /// Whether the kernel refused bytes at the last attempt.
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused
     }
 
     /// The last offset handed to the kernel.
@@ -147,10 +166,12 @@ impl Socket {
         if self.is_drained() {
             return Poll::Pending;
         }
-        match ready!(self.poll_outgoing(cx)) {
-            Ok(()) => Poll::Ready(Happened::Drained),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Poll::Ready(Happened::Stalled),
-            Err(_gone) => Poll::Ready(Happened::Closed),
+        let known = self.refused;
+        match self.poll_outgoing(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Happened::Drained),
+            Poll::Ready(Err(error)) => Poll::Ready(failed(&error)),
+            Poll::Pending if known => Poll::Pending,
+            Poll::Pending => Poll::Ready(Happened::Refused),
         }
     }
 
@@ -198,9 +219,9 @@ impl Socket {
         }
         for _ in 0..INCOMING_AT_ONCE {
             match self.with_context(cx, |context, io| context.read(io)) {
-                // Nothing is expected of clients; pongs and Close are answered by tungstenite.
-                Ok(_said) => {}
-                Err(error) if would_block(&error) => return Poll::Pending,
+                // Nothing is expected of clients; pings and Close are answered by tungstenite.
+                Ok(_said) => self.unflushed = true,
+                Err(error) if would_block(&error) => return self.poll_answers(cx),
                 Err(error) => {
                     self.ended = true;
                     return Poll::Ready(ending(error));
@@ -209,6 +230,14 @@ impl Socket {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Writes what tungstenite has to answer. Never ready but with an end.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+        match self.flush_context(cx) {
+            Ok(_flushed_or_later) => Poll::Pending,
+            Err(error) => Poll::Ready(failed(&error)),
+        }
     }
 
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -234,6 +263,8 @@ impl Socket {
                 self.written = self.taken;
             }
         }
+        // TLS holds bytes of its own back.
+        self.unflushed |= self.wire.holds_back();
         if !self.flush_context(cx)? {
             return Poll::Pending;
         }
@@ -260,7 +291,7 @@ impl Socket {
     }
 
     /// Takes written bytes off the queue.
-    fn advance(&mut self, mut written: usize) {
+    pub(super) fn advance(&mut self, mut written: usize) {
         while let Some(frame) = self.queue.front_mut() {
             if written < frame.rest.len() {
                 frame.rest.advance(written);
@@ -274,10 +305,17 @@ impl Socket {
         }
     }
 
-    /// Lets tungstenite finish what it has begun to write. False: the kernel refuses.
+    /// Lets tungstenite finish what it has begun to write. False: the kernel refuses, or a frame
+    /// under way has to be finished first.
     fn flush_context(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if !self.unflushed {
+            return Ok(true);
+        }
         match self.with_context(cx, |context, io| context.flush(io)) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.unflushed = self.inside_frame;
+                Ok(true)
+            }
             Err(error) if would_block(&error) => Ok(false),
             Err(tungstenite::Error::Io(error)) => Err(error),
             Err(_closed) => Err(io::ErrorKind::NotConnected.into()),
@@ -343,6 +381,15 @@ fn blocking<T>(outcome: Poll<io::Result<T>>) -> io::Result<T> {
 
 fn would_block(error: &tungstenite::Error) -> bool {
     matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// What an error of the wire says of the client.
+fn failed(error: &io::Error) -> Happened {
+    if error.kind() == io::ErrorKind::TimedOut {
+        Happened::Stalled
+    } else {
+        Happened::Closed
+    }
 }
 
 /// What an error of tungstenite says of the client.

@@ -1,16 +1,18 @@
 //! `/v1/stream`: events over WebSocket, from wherever the client wishes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay_core::cloudevents::Source;
-use relay_core::{Event, From, Offset, ReadError, Skipped};
+use relay_core::{From, Offset, ReadError, Skipped};
 
-use super::frame::{Shape, event_frame, progress_frame, text_frame};
+use super::feed;
+use super::frame::{Shape, progress_frame, text_frame};
 use super::hub::{Admission, Hub};
 use super::notice::Personal;
-use super::query::{Select, Wish};
-use super::session::{self, Session};
+use super::query::Wish;
+use super::session::Session;
+use super::wanted::{Form, Wanted};
 
 /// A stream that says nothing is pinged so often: a peer that is gone is found by it.
 pub(super) const PING: Duration = Duration::from_secs(30);
@@ -18,17 +20,15 @@ pub(super) const PING: Duration = Duration::from_secs(30);
 /// What a client of `/v1/stream` gets.
 #[derive(Debug)]
 pub(super) struct Feed {
-    select: Select,
+    wanted: Arc<Wanted>,
     shape: Shape,
     progress: bool,
-    source: Source,
-    hub: std::sync::Arc<Hub>,
+    hub: Arc<Hub>,
 }
 
 impl Feed {
-    pub(super) fn frame(&self, event: &Event) -> Option<Bytes> {
-        let passes = self.select.passes(event);
-        passes.then(|| event_frame(event, self.shape, &self.source).clone())
+    pub(super) fn wanted(&self) -> &Arc<Wanted> {
+        &self.wanted
     }
 
     pub(super) fn skipped(&self, skipped: Skipped, position: Offset) -> Bytes {
@@ -52,7 +52,7 @@ impl Feed {
 /// # Errors
 /// The journal could not be read to find a time.
 pub(super) async fn open(admission: Admission, wish: Wish) -> Result<Session, ReadError> {
-    let hub = std::sync::Arc::clone(&admission.hub);
+    let hub = Arc::clone(&admission.hub);
     let (reader, unmet) = hub.bus.reader(wish.from.unwrap_or(From::Now)).await?;
     let position = hub.bus.cursor(reader.position());
     let mut greeting = Vec::new();
@@ -64,16 +64,18 @@ pub(super) async fn open(admission: Admission, wish: Wish) -> Result<Session, Re
         greeting.push(progress_frame(position));
     }
     let feed = Feed {
-        select: wish.select,
+        wanted: Arc::new(Wanted {
+            select: wish.select,
+            form: Form::Shape(wish.shape),
+        }),
         shape: wish.shape,
         progress: wish.progress,
-        source: hub.source.clone(),
         hub,
     };
     Ok(Session {
         admission,
         reader,
-        feed: session::Feed::Stream(feed),
+        feed: feed::Feed::Stream(feed),
         greeting,
     })
 }

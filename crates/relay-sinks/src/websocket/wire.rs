@@ -84,6 +84,15 @@ impl Wire {
         matches!(self.link, Link::Tls(_))
     }
 
+    /// Hands bytes to the kernel, as many as it takes at once; none through TLS. An error shows at
+    /// the next write.
+    pub(super) fn write_now(&self, bytes: &[u8]) -> usize {
+        match &self.link {
+            Link::Plain(tcp) => tcp.try_write(bytes).unwrap_or(0),
+            Link::Tls(_) => 0,
+        }
+    }
+
     /// Lets the kernel hold as much as it likes: for the last words to a client that does not read.
     pub(super) fn allow_unsent(&self) {
         SockRef::from(self.tcp())
