@@ -36,6 +36,17 @@ pub struct Record {
 }
 
 impl Record {
+    /// A record put together again from its parts.
+    pub fn from_parts(offset: Offset, time_ms: u64, kind: u8, head: Bytes, payload: Bytes) -> Self {
+        Self {
+            offset,
+            time_ms,
+            kind,
+            head,
+            payload,
+        }
+    }
+
     /// Its place in the log.
     pub fn offset(&self) -> Offset {
         self.offset
