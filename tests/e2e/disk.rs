@@ -79,10 +79,10 @@ path = \"/proc/stuck.ndjson\""
     .await;
     simulator.set_rate(100.0);
     let ready = relay.admin("/readyz").await;
-    assert_eq!(reqwest::get(&ready).await.unwrap().status(), 503);
+    assert_eq!(relay_tests::http::get(&ready).await.unwrap().status(), 503);
     let live = relay.admin("/livez").await;
     assert_eq!(
-        reqwest::get(&live).await.unwrap().status(),
+        relay_tests::http::get(&live).await.unwrap().status(),
         200,
         "a full disk is no reason to restart"
     );
@@ -103,7 +103,7 @@ path = \"/proc/stuck.ndjson\""
     let delivered = recorded(&relay, emitted(&simulator).len()).await;
     assert_same(&delivered, &emitted(&simulator)[..delivered.len()]);
     until("readiness", || async {
-        reqwest::get(&ready)
+        relay_tests::http::get(&ready)
             .await
             .ok()
             .filter(|a| a.status() == 200)

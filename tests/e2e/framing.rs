@@ -73,7 +73,12 @@ async fn pretty_printed_documents_keep_their_bytes() {
 /// What the relay counts as malformed.
 async fn malformed(relay: &Relay) -> usize {
     let url = relay.admin("/metrics").await;
-    let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+    let text = relay_tests::http::get(&url)
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let counts = text
         .lines()
         .filter(|line| line.starts_with("sapi_relay_malformed_total{"));
@@ -84,7 +89,12 @@ async fn malformed(relay: &Relay) -> usize {
 
 async fn dead_letters(relay: &Relay) -> Vec<Value> {
     let url = relay.admin("/v1/dead-letters?limit=1000").await;
-    let mut page: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+    let mut page: Value = relay_tests::http::get(&url)
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     match page["items"].take() {
         Value::Array(items) => items,
         other => panic!("{other}"),

@@ -75,7 +75,12 @@ async fn unknown_classes_fields_and_arrays() {
 /// The kinds of the relay's gaps.
 async fn gaps(relay: &Relay) -> Vec<String> {
     let url = relay.admin("/v1/gaps").await;
-    let page: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+    let page: Value = relay_tests::http::get(&url)
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     let kinds = page["items"].as_array().unwrap().iter();
     kinds
         .map(|notice| notice["kind"].as_str().unwrap().to_owned())

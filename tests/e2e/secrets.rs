@@ -36,7 +36,7 @@ async fn no_secret_leaves_the_relay() {
     simulator.emit(3);
 
     let stream = relay.downstream("/v1/history").await;
-    let http = reqwest::Client::new();
+    let http = relay_tests::http::client();
     for token in [CLIENT_TOKEN, ADMIN_TOKEN] {
         let answer = http.get(&stream).bearer_auth(token).send().await.unwrap();
         assert_eq!(answer.status().is_success(), token == CLIENT_TOKEN);
@@ -49,7 +49,7 @@ async fn no_secret_leaves_the_relay() {
         "/v1/dead-letters",
         "/readyz",
     ] {
-        shown += &reqwest::get(relay.admin(path).await)
+        shown += &relay_tests::http::get(&relay.admin(path).await)
             .await
             .unwrap()
             .text()

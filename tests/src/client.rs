@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::soon;
+use crate::{http, soon};
 
 /// A CloudEvent as the relay sends it, its data verbatim.
 #[derive(Debug, Deserialize)]
@@ -80,7 +80,7 @@ impl Stream {
 /// # Panics
 /// If the answer is not NDJSON of CloudEvents.
 pub async fn history(url: &str) -> Vec<StreamEvent> {
-    let answer = reqwest::get(url).await.expect("an answer");
+    let answer = http::get(url).await.expect("an answer");
     assert!(answer.status().is_success(), "{url}: {}", answer.status());
     let text = answer.text().await.expect("the whole answer");
     text.lines()

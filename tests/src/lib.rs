@@ -1,7 +1,9 @@
 //! What end-to-end tests and the benchmark stand on: the real binary as a child process, and
 //! clients that speak to it over real sockets. It knows the product's face, not its insides.
 
+pub mod arrivals;
 pub mod client;
+pub mod http;
 pub mod ledger;
 pub mod load;
 pub mod proxy;

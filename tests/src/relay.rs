@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use crate::{soon, until};
+use crate::{http, soon, until};
 
 /// The configuration that tests vary: one subscription to a simulator, a websocket sink, free ports.
 #[derive(Clone, Debug)]
@@ -220,7 +220,7 @@ impl Relay {
     pub async fn status(&self) -> Value {
         let url = self.admin("/v1/status").await;
         until("/v1/status", || async {
-            reqwest::get(&url).await.ok()?.json().await.ok()
+            http::get(&url).await.ok()?.json().await.ok()
         })
         .await
     }
@@ -236,7 +236,7 @@ impl Relay {
     /// If the admin server does not answer.
     pub async fn metric(&self, series: &str) -> Option<f64> {
         let url = self.admin("/metrics").await;
-        let text = reqwest::get(&url)
+        let text = http::get(&url)
             .await
             .expect("an answer")
             .text()
