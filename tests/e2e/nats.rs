@@ -1,1 +1,3 @@
-//! The nats sink against the real thing.
+//! The NATS sink against the real nats-server: the contract every sink passes, and the whole relay.
+
+mod contract;

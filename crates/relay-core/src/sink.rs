@@ -26,7 +26,10 @@ pub enum Outcomes {
     Each(Vec<Outcome>),
     /// The whole batch is confirmed.
     Confirmed,
-    /// Nothing (more) is known of this batch: it failed in a way that concerns the sink.
+    /// One outcome an event, and why the rest was not taken: what is [`Outcome::Retry`] failed in a
+    /// way that concerns the sink.
+    Partly(Vec<Outcome>, Failure),
+    /// Nothing is known of this batch: it failed in a way that concerns the sink.
     Failed(Failure),
 }
 

@@ -166,6 +166,20 @@ impl Template {
         }
         Cow::Owned(rendered)
     }
+
+    /// The text with its tenant, and `any` where a value of an event will stand: what it can make.
+    pub fn outline(&self, tenant: &str, any: &str) -> String {
+        let mut outline = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => outline.push_str(text),
+                Part::Value(Placeholder::Tenant) if self.confined => confine(tenant, &mut outline),
+                Part::Value(Placeholder::Tenant) => outline.push_str(tenant),
+                Part::Value(_) => outline.push_str(any),
+            }
+        }
+        outline
+    }
 }
 
 fn confine(value: &str, out: &mut String) {
@@ -217,6 +231,12 @@ mod tests {
                 .render("acme", &head("k", "m")),
             Cow::Borrowed("plain.topic")
         ));
+    }
+
+    #[test]
+    fn an_outline_has_the_tenant_but_no_event() {
+        let template = Template::confined("sapi.{tenant}.{class}.x-{type}").unwrap();
+        assert_eq!(template.outline("ac.me", "*"), "sapi.ac_me.*.x-*");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+#[cfg(feature = "nats")]
+use rustls_platform_verifier::Verifier;
 #[cfg(feature = "websocket")]
 use tokio_rustls::TlsAcceptor;
 
@@ -136,6 +138,31 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots);
+        match (&self.cert_file, &self.key_file) {
+            (None, None) => Ok(builder.with_no_client_auth()),
+            (Some(cert), Some(path)) => {
+                Ok(builder.with_client_auth_cert(certificates(cert)?, key(path)?)?)
+            }
+            (Some(_), None) | (None, Some(_)) => Err(TlsError::HalfIdentity),
+        }
+    }
+
+    /// Reads the files; trusted is what the platform trusts, and the CA that is named besides.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    #[cfg(feature = "nats")]
+    pub(crate) fn trusting_platform(&self) -> Result<ClientConfig, TlsError> {
+        let provider = provider();
+        let own = self
+            .ca_file
+            .as_deref()
+            .map_or(Ok(Vec::new()), certificates)?;
+        let verifier = Verifier::new_with_extra_roots(own, Arc::clone(&provider))?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
         match (&self.cert_file, &self.key_file) {
             (None, None) => Ok(builder.with_no_client_auth()),
             (Some(cert), Some(path)) => {

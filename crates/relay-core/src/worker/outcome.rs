@@ -127,6 +127,12 @@ impl Ledger {
                 let settled = self.judge(&delivery, outcomes).await;
                 self.window.settle_some(id, settled);
             }
+            Outcomes::Partly(outcomes, failure) => {
+                // First: its words are better than a count of what was not confirmed.
+                self.fail(failure.into());
+                let settled = self.judge(&delivery, outcomes).await;
+                self.window.settle_some(id, settled);
+            }
             Outcomes::Failed(failure) => {
                 self.window.fail(id);
                 self.fail(failure.into());

@@ -26,7 +26,7 @@ pub(crate) use problem::{Problem, Problems};
 pub(crate) use secret::Secret;
 pub(crate) use server::{Admin, Log, LogFormat};
 pub(crate) use sinks::{
-    Client, Delivery, File, Kafka, Nats, Rabbitmq, Sink, SinkKind, Webhook, Websocket,
+    Client, Delivery, File, Kafka, Nats, NatsAuth, Rabbitmq, Sink, SinkKind, Webhook, Websocket,
 };
 pub(crate) use storage::Journal;
 pub(crate) use units::write_size;

@@ -2,6 +2,8 @@
 
 #[cfg_attr(not(feature = "file"), path = "absent.rs")]
 mod file;
+#[cfg(feature = "nats")]
+mod fingerprint;
 #[cfg_attr(not(feature = "kafka"), path = "absent.rs")]
 mod kafka;
 #[cfg_attr(not(feature = "websocket"), path = "listener_absent.rs")]

@@ -1,0 +1,191 @@
+//! The stream: is it there, does it take the subjects, how long does it know duplicates; made where that is
+//! wanted.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{
+    CreateStreamErrorKind, GetStreamByNameErrorKind, GetStreamErrorKind,
+};
+use async_nats::jetstream::stream::{Config, StorageType};
+use async_nats::jetstream::{Context, ErrorCode};
+use relay_core::sink::Failure;
+
+use super::subject::overlap;
+use super::{JetStream, failure};
+
+/// For so long a stream should know an event again: what the relay sends again after a restart
+/// is then stored once.
+pub(super) const WINDOW: Duration = Duration::from_mins(10);
+
+/// What is asked of a stream.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub(super) wanted: &'a JetStream,
+    /// Every subject that can be published to it.
+    pub(super) pattern: &'a str,
+    /// One that no stream took.
+    pub(super) untaken: Option<String>,
+}
+
+/// A stream that serves.
+#[derive(Debug)]
+pub(super) struct Found {
+    name: String,
+    window: Duration,
+}
+
+/// Looks the stream up, and makes it where that is wanted.
+pub(super) async fn ensure(context: &Context, place: &Place<'_>) -> Result<Found, Failure> {
+    match look(context, place).await? {
+        Some(config) => judge(&config, place),
+        None => make(context, place).await,
+    }
+}
+
+/// The same, but nothing is made: whether the sink would find or make its stream.
+pub(super) async fn check(context: &Context, place: &Place<'_>) -> Result<(), Failure> {
+    let found = look(context, place).await?;
+    found.map_or(Ok(()), |config| judge(&config, place).map(drop))
+}
+
+/// The stream's settings; `None`: it is to be made.
+async fn look(context: &Context, place: &Place<'_>) -> Result<Option<Config>, Failure> {
+    let JetStream { stream, create } = place.wanted;
+    let Some(name) = stream else {
+        return by_subject(context, place.pattern).await.map(Some);
+    };
+    let found = context.get_stream(name).await;
+    let error = match found {
+        Ok(stream) => return Ok(Some(stream.cached_info().config.clone())),
+        Err(error) => error,
+    };
+    let what = format!("looking for stream {name}");
+    match error.kind() {
+        GetStreamErrorKind::JetStream(refused)
+            if refused.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+        {
+            if *create {
+                return Ok(None);
+            }
+            let remedy = format!(
+                "make it (nats stream add {name} --subjects '{}' --storage file --dupe-window 10m), set \
+                 create_stream = true, or name another one",
+                place.pattern
+            );
+            Err(failure::stream(
+                format!("there is no stream {name}"),
+                remedy,
+            ))
+        }
+        GetStreamErrorKind::JetStream(refused) => Err(failure::stream(
+            format!("{what}: {refused}"),
+            "look at JetStream on the server, and what the relay's account may".into(),
+        )),
+        GetStreamErrorKind::Request => Err(failure::request(&what, &error)),
+        GetStreamErrorKind::EmptyName | GetStreamErrorKind::InvalidStreamName => Err(
+            failure::stream(format!("{what}: {error}"), "name another stream".into()),
+        ),
+    }
+}
+
+async fn by_subject(context: &Context, pattern: &str) -> Result<Config, Failure> {
+    let what = format!("looking for the stream that takes {pattern}");
+    let name = match context.stream_by_subject(pattern).await {
+        Ok(name) => name,
+        Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => {
+            let remedy = format!(
+                "make one (nats stream add --subjects '{pattern}' --storage file --dupe-window 10m), or name it with \
+                 stream and set create_stream = true"
+            );
+            return Err(failure::stream(
+                format!("no stream takes {pattern}"),
+                remedy,
+            ));
+        }
+        Err(error) => return Err(failure::request(&what, &error)),
+    };
+    let stream = context.get_stream(&name).await;
+    let stream = stream.map_err(|error| failure::request(&what, &error))?;
+    Ok(stream.cached_info().config.clone())
+}
+
+/// Whether a stream serves.
+fn judge(config: &Config, place: &Place<'_>) -> Result<Found, Failure> {
+    let name = &config.name;
+    let subjects = || config.subjects.join(", ");
+    let takes = |wanted: &str| config.subjects.iter().any(|has| overlap(has, wanted));
+    let wanted = [Some(place.pattern), place.untaken.as_deref()];
+    if let Some(wanted) = wanted.into_iter().flatten().find(|wanted| !takes(wanted)) {
+        return Err(failure::stream(
+            format!(
+                "stream {name} does not take {wanted}: its subjects are {}",
+                subjects()
+            ),
+            format!(
+                "give stream {name} the subject {} (nats stream edit {name} --subjects ...), or change subject",
+                place.pattern
+            ),
+        ));
+    }
+    if config.sealed {
+        return Err(failure::stream(
+            format!("stream {name} is sealed: it takes nothing any more"),
+            "name another stream".into(),
+        ));
+    }
+    if config.no_ack {
+        return Err(failure::stream(
+            format!("stream {name} does not acknowledge (no_ack): nothing could be confirmed"),
+            format!("let stream {name} acknowledge (nats stream edit {name} --ack)"),
+        ));
+    }
+    Ok(Found {
+        name: name.clone(),
+        window: config.duplicate_window,
+    })
+}
+
+async fn make(context: &Context, place: &Place<'_>) -> Result<Found, Failure> {
+    let name = place.wanted.stream.clone().unwrap_or_default();
+    let config = Config {
+        name: name.clone(),
+        subjects: vec![place.pattern.to_owned()],
+        storage: StorageType::File,
+        num_replicas: 1,
+        duplicate_window: WINDOW,
+        description: Some("Events of 8x8's Contact Center Streaming API, by sapi-relay".to_owned()),
+        ..Config::default()
+    };
+    let made = context.create_stream(config).await;
+    let stream = made.map_err(|error| {
+        if error.kind() == CreateStreamErrorKind::TimedOut {
+            failure::request(&format!("making stream {name}"), &error)
+        } else {
+            failure::not_made(&name, &error)
+        }
+    })?;
+    let config = &stream.cached_info().config;
+    tracing::info!(
+        stream = name,
+        subjects = place.pattern,
+        "made the stream, on file and without limits: set its max_age or max_bytes as you need"
+    );
+    judge(config, place)
+}
+
+impl Found {
+    /// Says, once a stream, that it forgets ids early.
+    pub(super) fn warn(&self, sink: &str, warned: &mut HashSet<String>) {
+        let Self { name, window } = self;
+        if *window < WINDOW && warned.insert(name.clone()) {
+            tracing::warn!(
+                sink,
+                stream = name,
+                ?window,
+                remedy = format!("nats stream edit {name} --dupe-window 10m"),
+                "the stream's duplicate window is short: what the relay sends again later than that is stored twice"
+            );
+        }
+    }
+}
