@@ -12,7 +12,7 @@ use tokio::task;
 
 use crate::cursor::{Cursor, From};
 use crate::event::{Event, Meter};
-use crate::reader::{Limit, ReadError, Reader};
+use crate::reader::{Batch, Limit, ReadError, Reader};
 
 /// What batches read back from the journal may hold in memory at once, all readers together.
 const REPLAY_KIB: u32 = 32 * 1024;
@@ -254,6 +254,13 @@ impl Bus {
                 .map(Arc::clone)
                 .collect(),
         )
+    }
+
+    /// A batch of records from elsewhere than the journal, in the order given; `upto` is where the
+    /// reader stands. Those that are no events are left out.
+    pub(crate) fn foreign_batch(&self, records: Vec<Record>, upto: Offset) -> Batch {
+        let group = Group::new(records, &self.0.replay_meter, None);
+        Batch::whole(group.map(Arc::new), upto)
     }
 
     /// Reads back from the journal what follows `position`, within the replay budget.

@@ -17,14 +17,23 @@ use crate::Metrics;
 use crate::notice::{Page, timestamp};
 
 mod counts;
+mod original;
+mod refused;
 #[cfg(test)]
 mod tests;
 
 use counts::Counts;
+pub(crate) use original::Original;
+use original::Stored;
+pub(crate) use refused::Refused;
 
 /// The record kind of a dead letter in its log.
 const LETTER: u8 = 1;
+/// The record kind of places whose letters are kept no more: `u64` each, little endian.
+const REMOVED: u8 = 2;
 const CHUNK: usize = 1 << 20;
+/// A page of letters holds no more bytes than this, but one letter at least.
+const PAGE_BYTES: usize = 8 << 20;
 /// The label of what could not be parsed.
 const UPSTREAM: &str = "upstream";
 
@@ -89,6 +98,16 @@ fn in_base64<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Er
 }
 
 impl DeadLetter {
+    /// The letter as it is written: without its bytes, which are the record's payload.
+    fn head(&self, at: Timestamp) -> Self {
+        let bytes = Bytes::new();
+        Self {
+            at,
+            bytes,
+            ..self.clone()
+        }
+    }
+
     /// The label of its origin: the sink's name, or `upstream`.
     fn label(&self) -> &str {
         match self.origin {
@@ -98,6 +117,9 @@ impl DeadLetter {
     }
 
     fn read(record: &Record) -> Option<Self> {
+        if record.kind() != LETTER {
+            return None;
+        }
         let head: Self = serde_json::from_slice(record.head()).ok()?;
         // A copy: the record shares its buffer with its whole chunk.
         Some(Self {
@@ -105,6 +127,19 @@ impl DeadLetter {
             bytes: Bytes::copy_from_slice(record.payload()),
             ..head
         })
+    }
+}
+
+impl Counts {
+    /// Takes in what a record of the log says.
+    fn take(&mut self, record: &Record) {
+        if record.kind() == REMOVED {
+            for place in refused::places(record.payload()) {
+                self.remove(place);
+            }
+        } else if let Some(letter) = DeadLetter::read(record) {
+            self.add(letter.label(), letter.id);
+        }
     }
 }
 
@@ -155,8 +190,8 @@ impl DeadLetters {
             })?;
             let Some(last) = records.last() else { break };
             (from, kept.last_ms) = (last.offset().next(), last.time_ms());
-            for letter in records.iter().filter_map(DeadLetter::read) {
-                kept.counts.add(letter.label(), letter.id);
+            for record in &records {
+                kept.counts.take(record);
             }
         }
         let letters = Self(Arc::new(Inner {
@@ -181,9 +216,13 @@ impl DeadLetters {
 
     /// As [`DeadLetters::put`], for a thread that may block.
     pub(crate) fn put_blocking(&self, letters: &[DeadLetter]) -> io::Result<()> {
-        if letters.is_empty() {
-            return Ok(());
-        }
+        self.write(letters.iter().map(|letter| (letter, None)))
+    }
+
+    fn write<'a>(
+        &self,
+        letters: impl Iterator<Item = (&'a DeadLetter, Option<Original>)>,
+    ) -> io::Result<()> {
         let mut kept = self.lock();
         let mut last_ms = kept.last_ms;
         let writer = kept
@@ -191,27 +230,32 @@ impl DeadLetters {
             .as_mut()
             .ok_or_else(|| io::Error::other("the dead letters are closed"))?;
         let mut group = writer.begin();
-        let mut placed = Vec::with_capacity(letters.len());
-        for letter in letters {
+        let mut placed = Vec::new();
+        for (letter, original) in letters {
             last_ms = last_ms.max(u64::try_from(letter.at.as_millisecond()).unwrap_or(0));
-            let head = Head {
-                at: timestamp(last_ms),
-                letter,
+            let stored = Stored {
+                letter: letter.head(timestamp(last_ms)),
+                original,
             };
-            let head = serde_json::to_vec(&head.letter()).map_err(io::Error::other)?;
-            placed.push(group.push(LETTER, last_ms, &head, &letter.bytes));
+            let head = serde_json::to_vec(&stored).map_err(io::Error::other)?;
+            let place = group.push(LETTER, last_ms, &head, &letter.bytes);
+            placed.push((letter.label(), place.0));
+        }
+        if placed.is_empty() {
+            return Ok(());
         }
         writer.commit(group).map_err(|error| error.into_parts().1)?;
         kept.last_ms = last_ms;
-        for (letter, place) in letters.iter().zip(placed) {
-            kept.counts.add(letter.label(), place.0);
+        for (label, place) in placed {
+            kept.counts.add(label, place);
         }
         self.trim(&mut kept);
         self.show(&kept);
         Ok(())
     }
 
-    /// The letters after a place, oldest first, at most `limit`; of one sink (or `upstream`) only.
+    /// The letters after a place, oldest first, at most `limit` and some megabytes; of one sink (or
+    /// `upstream`) only.
     ///
     /// # Errors
     /// They could not be read.
@@ -238,22 +282,39 @@ impl DeadLetters {
         after: Option<u64>,
         limit: usize,
     ) -> io::Result<Page<DeadLetter>> {
-        let mut items: Vec<DeadLetter> = Vec::new();
+        let (mut items, mut bytes): (Vec<DeadLetter>, usize) = (Vec::new(), 0);
+        let wanted = |letter: &DeadLetter| sink.is_none_or(|sink| sink == letter.label());
+        let cut = self.walk(after, |record| {
+            let Some(letter) = DeadLetter::read(record).filter(wanted) else {
+                return true;
+            };
+            let full = items.len() >= limit || bytes + letter.bytes.len() > PAGE_BYTES;
+            if full && !items.is_empty() {
+                return false;
+            }
+            bytes += letter.bytes.len();
+            items.push(letter);
+            true
+        })?;
+        let next = items.last().map(|letter| letter.id).filter(|_| cut);
+        Ok(Page { items, next })
+    }
+
+    /// Shows each record of a kept letter after a place, until told to stop; whether it was.
+    fn walk(&self, after: Option<u64>, mut more: impl FnMut(&Record) -> bool) -> io::Result<bool> {
         let mut from =
             Offset(after.map_or(0, |after| after.saturating_add(1))).max(self.0.log.first());
         loop {
             let records = read(&self.0.log, from, CHUNK)?;
             let Some(last) = records.last() else {
-                return Ok(Page { items, next: None });
+                return Ok(false);
             };
             from = last.offset().next();
-            let letters = records.iter().filter_map(DeadLetter::read);
-            for letter in letters.filter(|letter| sink.is_none_or(|sink| sink == letter.label())) {
-                if items.len() >= limit {
-                    let next = items.last().map(|letter| letter.id);
-                    return Ok(Page { items, next });
+            for record in &records {
+                let kept = self.lock().counts.holds(record.offset().0);
+                if kept && !more(record) {
+                    return Ok(true);
                 }
-                items.push(letter);
             }
         }
     }
@@ -300,23 +361,6 @@ impl DeadLetters {
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A letter as it is written: without its bytes, which are the record's payload.
-struct Head<'a> {
-    at: Timestamp,
-    letter: &'a DeadLetter,
-}
-
-impl Head<'_> {
-    fn letter(&self) -> DeadLetter {
-        let mut head = DeadLetter {
-            bytes: Bytes::new(),
-            ..self.letter.clone()
-        };
-        head.at = self.at;
-        head
     }
 }
 

@@ -201,6 +201,11 @@ impl Event {
         })
     }
 
+    /// The record below.
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
     /// Its place in the journal.
     pub fn offset(&self) -> Offset {
         self.record.offset()

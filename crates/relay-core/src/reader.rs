@@ -87,6 +87,18 @@ impl Batch {
         self.slices.iter().for_each(|slice| slice.group.release());
     }
 
+    /// All of a group.
+    pub(crate) fn whole(group: Option<Arc<Group>>, upto: Offset) -> Self {
+        let slices = group.into_iter().map(|group| Slice {
+            range: 0..group.events.len(),
+            group,
+        });
+        Self {
+            slices: slices.collect(),
+            upto,
+        }
+    }
+
     /// Takes what follows `position` out of groups, up to the limit.
     fn cut(groups: Vec<Arc<Group>>, position: Offset, limit: Limit) -> Option<Self> {
         let mut batch = Self {

@@ -69,6 +69,9 @@ pub enum Next {
 ///   as the next batch may be handed over (back-pressure is to return late); it resolves to a
 ///   future for the outcomes. Several of these are awaited at once, bounded in bytes by the worker.
 ///   Batches are handed over in journal order; a retry hands the unsettled ones over again.
+/// * Dead letters that an operator has delivered again come as a delivery of their own between those
+///   of the journal: out of order, with offsets of long ago, and with [`Delivery::upto`] as in the
+///   delivery before, so that a cursor that is written with them stays where it is.
 /// * Dropping either future is allowed at any time (at reconnect, seek, shutdown) and means
 ///   "not known": those events are delivered again.
 /// * An event is [`Outcome::Confirmed`] only when the destination has said so.

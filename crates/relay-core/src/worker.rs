@@ -13,6 +13,8 @@
 //!   the sake of order: what was confirmed *behind* an unsettled event of the same key is sent
 //!   again after it, so that the last thing a consumer sees of a key is the last that happened.
 //! * After a failure one batch at a time is under way until one is confirmed.
+//! * Dead letters are delivered again between the batches of the journal, out of order, without the
+//!   cursor taking part: see [`SinkHandle::retry_dead_letters`].
 //! * What is settled ahead of the cursor is remembered only while the worker runs: after a restart,
 //!   a panic or a seek everything behind the cursor is sent again.
 
@@ -29,6 +31,7 @@ use crate::store::Store;
 use crate::supervise::Supervisor;
 use crate::{Bus, Metrics};
 
+mod again;
 mod commands;
 mod handle;
 mod held;
@@ -41,6 +44,7 @@ mod storm;
 mod tests;
 mod window;
 
+pub use again::{Letters, Retried};
 pub use handle::{CommandError, SinkHandle, SinkStatus};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use meters::now_ms;
@@ -156,13 +160,17 @@ pub fn spawn<S: Sink>(
 ) -> SinkHandle {
     context.store.register_sink(&config.name);
     let (sender, receiver) = mpsc::channel(8);
-    let receiver = Arc::new(Mutex::new(receiver));
+    let (again, agains) = mpsc::channel(1);
+    let inbox = run::Inbox {
+        commands: Arc::new(Mutex::new(receiver)),
+        again: Arc::new(Mutex::new(agains)),
+    };
     let config = Arc::new(config);
     let shared = Arc::new(handle::Shared::new(Arc::clone(&config), context.clone()));
     let task_shared = Arc::clone(&shared);
     let task = supervisor.spawn(&format!("sink {}", config.name), move |stop| {
-        let (sink, shared, receiver) = (make(), Arc::clone(&task_shared), Arc::clone(&receiver));
-        run::drive(sink, shared, receiver, stop)
+        let (sink, shared, inbox) = (make(), Arc::clone(&task_shared), inbox.clone());
+        run::drive(sink, shared, inbox, stop)
     });
-    SinkHandle::new(shared, sender, task)
+    SinkHandle::new(shared, (sender, again), task)
 }

@@ -145,12 +145,15 @@ async fn the_oldest_are_dropped_first_and_counted() {
 proptest! {
     #[test]
     fn counts_are_those_of_a_list(
-        steps in prop::collection::vec((0..3usize, 1..20u64, any::<bool>()), 1..100),
+        steps in prop::collection::vec(
+            (0..3usize, 1..20u64, any::<bool>(), prop::option::of(any::<prop::sample::Index>())),
+            1..100,
+        ),
     ) {
         let (mut counts, mut model) = (Counts::default(), Vec::new());
         let labels = ["upstream", "lake", "hook"];
         let (mut next, mut first) = (1, 1);
-        for (label, many, trim) in steps {
+        for (label, many, trim, remove) in steps {
             for _ in 0..many {
                 counts.add(labels[label], next);
                 model.push((next, labels[label]));
@@ -162,6 +165,17 @@ proptest! {
                 model.retain(|(place, _)| *place >= first);
                 prop_assert_eq!(counts.trim(first), (before - model.len()) as u64);
             }
+            if let Some(index) = remove.filter(|_| next > 1) {
+                let place = 1 + index.index(usize::try_from(next - 1).unwrap()) as u64;
+                let before = model.len();
+                model.retain(|(other, _)| *other != place);
+                prop_assert_eq!(counts.remove(place), model.len() < before);
+            }
+            for place in 0..next {
+                let held = model.iter().any(|(other, _)| *other == place);
+                prop_assert_eq!(counts.holds(place), held);
+            }
+            prop_assert_eq!(counts.last(), model.last().map(|(place, _)| *place));
             let mut totals: HashMap<&str, u64> = HashMap::new();
             for (_, label) in &model {
                 *totals.entry(label).or_default() += 1;
@@ -171,4 +185,52 @@ proptest! {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_removed_is_gone_for_good_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (letters, metrics) = open(dir.path(), config());
+    let all = (0..6).map(|n| letter(Some("lake"), n)).collect();
+    letters.put(all).await.unwrap();
+    let ids = |page: Page<DeadLetter>| {
+        page.items
+            .iter()
+            .map(|letter| letter.id)
+            .collect::<Vec<_>>()
+    };
+    let before = ids(letters.list(None, None, 10).await.unwrap());
+    letters
+        .remove(vec![before[1], before[4], 999])
+        .await
+        .unwrap();
+    letters.remove(vec![before[1]]).await.unwrap();
+    letters.put(vec![letter(Some("lake"), 6)]).await.unwrap();
+    let after = ids(letters.list(None, None, 10).await.unwrap());
+    assert_eq!(after[..4], [before[0], before[2], before[3], before[5]]);
+    assert_eq!(after.len(), 5);
+    assert_eq!(metrics.dead_letters.with_label_values(&["lake"]).get(), 5);
+    letters.close();
+    assert!(letters.remove(vec![before[0]]).await.is_err());
+    drop(letters);
+    let (letters, metrics) = open(dir.path(), config());
+    assert_eq!(ids(letters.list(None, None, 10).await.unwrap()), after);
+    assert_eq!(metrics.dead_letters.with_label_values(&["lake"]).get(), 5);
+}
+
+#[tokio::test]
+async fn a_page_is_bounded_in_bytes_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (letters, _) = open(dir.path(), config());
+    for n in 0..5 {
+        let large = DeadLetter {
+            bytes: Bytes::from(vec![b'x'; 3 << 20]),
+            ..letter(None, n)
+        };
+        letters.put(vec![large]).await.unwrap();
+    }
+    let page = letters.list(None, None, 100).await.unwrap();
+    assert_eq!(page.items.len(), 2);
+    let rest = letters.list(None, page.next, 100).await.unwrap();
+    assert_eq!(rest.items.len(), 2);
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use relay_journal::Offset;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::again::Again;
 use super::commands::{Command, Reply};
 use super::meters::{Headroom, Meters, now_ms};
 use super::{Context, StartFrom, WorkerConfig};
@@ -32,9 +33,15 @@ pub enum CommandError {
     /// The cursor or the state could not be made durable.
     #[error("{0}")]
     NotDurable(String),
-    /// The journal could not be read.
+    /// The journal, or the dead letters, could not be read.
     #[error("{0}")]
     Unreadable(String),
+    /// Dead letters can be retried by a sink that delivers.
+    #[error("{0}")]
+    NotDelivering(String),
+    /// Dead letters are being retried.
+    #[error("the dead letters of this sink are being retried already: wait for that to end")]
+    Retrying,
 }
 
 /// A sink's row of `/v1/status`.
@@ -77,6 +84,8 @@ pub(super) struct Shared {
     /// The offset whose arrival was looked up last, and that arrival.
     oldest: Mutex<Option<(Offset, u64)>>,
     headroom: Mutex<Headroom>,
+    /// Held by whoever has dead letters delivered again.
+    pub(super) retrying: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -97,6 +106,7 @@ impl Shared {
             row: watch::Sender::new(row),
             oldest: Mutex::default(),
             headroom: Mutex::default(),
+            retrying: tokio::sync::Mutex::default(),
             config,
             context,
         }
@@ -112,6 +122,11 @@ impl Shared {
         let mut result = None;
         self.row.send_modify(|row| result = Some(change(row)));
         result
+    }
+
+    /// Tells of changes of the row.
+    pub(super) fn watch(&self) -> watch::Receiver<Row> {
+        self.row.subscribe()
     }
 
     fn status(&self) -> SinkStatus {
@@ -176,16 +191,22 @@ impl Shared {
 /// A sink from outside. Cloning gives another handle to the same one.
 #[derive(Clone, Debug)]
 pub struct SinkHandle {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
-    task: Handle,
+    pub(super) again: mpsc::Sender<Again>,
+    pub(super) task: Handle,
 }
 
 impl SinkHandle {
-    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command>, task: Handle) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        (commands, again): (mpsc::Sender<Command>, mpsc::Sender<Again>),
+        task: Handle,
+    ) -> Self {
         Self {
             shared,
             commands,
+            again,
             task,
         }
     }

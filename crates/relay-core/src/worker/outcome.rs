@@ -7,21 +7,31 @@ use relay_journal::Offset;
 use tokio::time::Instant;
 
 use super::OnReject;
+use super::again::Return;
 use super::handle::Shared;
 use super::meters::now_ms;
 use super::storm::Storm;
 use super::window::Window;
 use crate::Event;
 use crate::backoff::Backoff;
-use crate::dead_letters::{DeadLetter, Origin};
+use crate::dead_letters::{DeadLetter, Origin, Original};
 use crate::notice::timestamp;
 use crate::sink::{Delivery, Failure, Next, Outcome, Outcomes};
 use crate::status::SinkState;
 
+/// What a delivery was made of.
+#[derive(Debug)]
+pub(super) enum Flown {
+    /// A stretch of the journal, by its name in the window.
+    Stretch(u64),
+    /// Dead letters.
+    Again(Return),
+}
+
 /// A delivery whose outcomes are known.
 #[derive(Debug)]
 pub(super) struct Landed {
-    pub(super) id: u64,
+    pub(super) what: Flown,
     pub(super) delivery: Delivery,
     pub(super) started: Instant,
     pub(super) outcomes: Outcomes,
@@ -80,6 +90,8 @@ pub(super) struct Ledger {
     /// Rejections without a confirmation between them.
     pub(super) rejections: u32,
     rejection_storm: Storm,
+    /// Dead letters are under way.
+    pub(super) again: bool,
 }
 
 impl Ledger {
@@ -92,6 +104,7 @@ impl Ledger {
             storm: Storm::default(),
             rejections: 0,
             rejection_storm: Storm::default(),
+            again: false,
             shared,
         }
     }
@@ -110,13 +123,17 @@ impl Ledger {
     /// Takes in what became of a delivery.
     pub(super) async fn land(&mut self, landed: Landed) {
         let Landed {
-            id,
+            what,
             delivery,
             started,
             outcomes,
         } = landed;
         let elapsed = started.elapsed().as_secs_f64();
         self.shared.meters.delivery.observe(elapsed);
+        let id = match what {
+            Flown::Stretch(id) => id,
+            Flown::Again(letters) => return self.land_again(letters, outcomes).await,
+        };
         let before = self.shared.meters.delivered.get();
         match outcomes {
             Outcomes::Confirmed => {
@@ -166,7 +183,7 @@ impl Ledger {
                 Outcome::Retry => retried += 1,
                 Outcome::Rejected(reason) if self.rejected(event, &reason) => {
                     if self.shared.config.on_reject == OnReject::DeadLetter {
-                        letters.push(self.letter(event, reason));
+                        letters.push((self.letter(event, reason), Original::of(event)));
                         lettered.push(index);
                     } else {
                         *slot = true;
@@ -267,8 +284,9 @@ impl Ledger {
     }
 
     /// Whether the letters are durable: only then may the cursor pass their events.
-    async fn put_away(&mut self, letters: Vec<DeadLetter>) -> bool {
-        let Err(error) = self.shared.context.dead_letters.put(letters).await else {
+    async fn put_away(&mut self, letters: Vec<(DeadLetter, Original)>) -> bool {
+        let put = self.shared.context.dead_letters.put_refused(letters);
+        let Err(error) = put.await else {
             return true;
         };
         let text = format!("refused events could not be kept as dead letters: {error}");

@@ -7,19 +7,21 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::again::Again;
 use super::commands::{Command, Signal, Signals};
 use super::handle::Shared;
-use super::outcome::{Landed, Ledger, Trouble, Weight};
+use super::outcome::{Flown, Landed, Ledger, Trouble, Weight};
 use super::window::{Bounds, Tracked};
 use crate::reader::{Batch, Limit, ReadError, Reader};
-use crate::sink::{Delivery, Sink};
+use crate::sink::{Delivery, Failure, Sink};
 use crate::status::SinkState;
 use crate::{Cursor, Kind};
 
+mod again;
 mod control;
 mod recover;
 
@@ -45,7 +47,23 @@ enum Step {
 enum Turn {
     Signal(Signal),
     Read(Result<Batch, ReadError>),
+    Again(Again),
     Landed,
+}
+
+/// What handles send, kept across restarts.
+#[derive(Clone, Debug)]
+pub(super) struct Inbox {
+    pub(super) commands: Arc<Mutex<mpsc::Receiver<Command>>>,
+    pub(super) again: Arc<Mutex<mpsc::Receiver<Again>>>,
+}
+
+/// What became of offering a delivery.
+enum Offered<S: Sink> {
+    Taken(S::Confirmation, Instant),
+    Failed(Failure),
+    /// The sink took too long while something else was asked for.
+    Overdue,
 }
 
 struct Worker<S: Sink> {
@@ -53,6 +71,8 @@ struct Worker<S: Sink> {
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     reader: Reader,
     ledger: Ledger,
+    /// Dead letters to be delivered again.
+    again: OwnedMutexGuard<mpsc::Receiver<Again>>,
     /// The connection is not to be used any more.
     stale: bool,
 }
@@ -61,10 +81,11 @@ struct Worker<S: Sink> {
 pub(super) async fn drive<S: Sink>(
     sink: S,
     shared: Arc<Shared>,
-    commands: Arc<Mutex<mpsc::Receiver<Command>>>,
+    inbox: Inbox,
     stop: CancellationToken,
 ) -> Result<(), ReadError> {
-    let mut commands = commands.lock().await;
+    let mut commands = inbox.commands.lock().await;
+    let again = inbox.again.lock_owned().await;
     let mut signals = Signals::new(&mut commands, stop);
     let begin = shared.begin().await?;
     let first = match shared.held() {
@@ -79,6 +100,7 @@ pub(super) async fn drive<S: Sink>(
         flights: FuturesUnordered::new(),
         reader: shared.context.bus.reader_after(begin),
         ledger: Ledger::new(shared, begin),
+        again,
         stale: false,
     };
     let ending = worker.run(first, &mut signals).await;
@@ -163,6 +185,7 @@ impl<S: Sink> Worker<S> {
             match self.turn(signals).await {
                 Turn::Signal(signal) => return Ok(self.obey(signal, Step::Deliver).await),
                 Turn::Read(Ok(batch)) => self.hand_over(batch, signals).await,
+                Turn::Again(letters) => self.hand_over_again(letters, signals).await,
                 Turn::Read(Err(error)) => self.unread(error)?,
                 Turn::Landed => {}
             }
@@ -176,6 +199,7 @@ impl<S: Sink> Worker<S> {
             flights,
             reader,
             ledger,
+            again,
             ..
         } = self;
         let mut reading = pin!(async {
@@ -194,6 +218,7 @@ impl<S: Sink> Worker<S> {
                         return Turn::Landed;
                     }
                 }
+                Some(letters) = again.recv(), if !ledger.again => return Turn::Again(letters),
                 read = &mut reading => return Turn::Read(read),
             }
         }
@@ -254,43 +279,67 @@ impl<S: Sink> Worker<S> {
             selected,
             upto,
         };
-        let (copy, started) = (delivery.clone(), Instant::now());
-        let patience = self.ledger.shared.config.drain_timeout;
-        let handed = {
-            let (mut handing, mut overdue) = (
-                pin!(self.sink.deliver(delivery)),
-                pin!(signals.overdue(patience)),
-            );
-            loop {
-                tokio::select! {
-                    biased;
-                    handed = &mut handing => break Some(handed),
-                    Some(landed) = self.flights.next(), if !self.flights.is_empty() => {
-                        self.ledger.land(landed).await;
-                    }
-                    () = &mut overdue => break None,
-                }
+        match self.offer(delivery.clone(), signals).await {
+            Offered::Taken(confirmation, started) => {
+                self.fly(Flown::Stretch(id), delivery, confirmation, started);
             }
-        };
-        match handed {
-            Some(Ok(confirmation)) => self.flights.push(Box::pin(async move {
-                let outcomes = confirmation.await;
-                Landed {
-                    id,
-                    delivery: copy,
-                    started,
-                    outcomes,
-                }
-            })),
-            Some(Err(failure)) => {
+            Offered::Failed(failure) => {
                 self.ledger.window.fail(id);
                 self.ledger.fail(failure.into());
             }
-            None => {
+            Offered::Overdue => {
                 self.ledger.window.fail(id);
                 self.stale = true;
             }
         }
+    }
+
+    /// Offers a delivery to the sink, while confirmations of earlier ones come in.
+    async fn offer(&mut self, delivery: Delivery, signals: &mut Signals<'_>) -> Offered<S> {
+        let started = Instant::now();
+        let patience = self.ledger.shared.config.drain_timeout;
+        let (mut handing, mut overdue) = (
+            pin!(self.sink.deliver(delivery)),
+            pin!(signals.overdue(patience)),
+        );
+        loop {
+            tokio::select! {
+                biased;
+                handed = &mut handing => break match handed {
+                    Ok(confirmation) => Offered::Taken(confirmation, started),
+                    Err(failure) => Offered::Failed(failure),
+                },
+                Some(landed) = self.flights.next(), if !self.flights.is_empty() => {
+                    self.ledger.land(landed).await;
+                }
+                () = &mut overdue => break Offered::Overdue,
+            }
+        }
+    }
+
+    /// From now on a delivery's outcomes are awaited.
+    fn fly(
+        &mut self,
+        what: Flown,
+        delivery: Delivery,
+        confirmation: S::Confirmation,
+        started: Instant,
+    ) {
+        self.flights.push(Box::pin(async move {
+            let outcomes = confirmation.await;
+            Landed {
+                what,
+                delivery,
+                started,
+                outcomes,
+            }
+        }));
+    }
+
+    /// What is under way is not waited for any more.
+    fn ground(&mut self) {
+        self.flights.clear();
+        self.ledger.again = false;
     }
 
     /// Which of a batch's events are to be delivered: those that pass and are not settled already.
@@ -333,14 +382,14 @@ impl<S: Sink> Worker<S> {
 
     /// Begins anew behind an offset.
     fn start_over(&mut self, offset: relay_journal::Offset) {
-        self.flights.clear();
+        self.ground();
         self.ledger.window.reset(offset);
         self.reader.seek(offset);
     }
 
     async fn close(&mut self) {
         self.land_ready().await;
-        self.flights.clear();
+        self.ground();
         let name = &self.ledger.shared.config.name;
         if timeout(CLOSING, self.sink.close()).await.is_err() {
             tracing::warn!(sink = %name, "the sink did not close in time");

@@ -1,5 +1,6 @@
 //! The worker: the contract suite on the fake peer, then what only the worker decides.
 
+mod again;
 mod decides;
 mod waits;
 

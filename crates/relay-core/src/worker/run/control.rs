@@ -45,7 +45,7 @@ impl<S: Sink> Worker<S> {
 
     /// Nothing is under way any more; what is not settled is delivered again.
     pub(super) fn rest(&mut self) {
-        self.flights.clear();
+        self.ground();
         self.ledger.window.roll_back();
         self.ledger.progress();
         self.ledger.trouble = None;

@@ -39,7 +39,7 @@ impl<S: Sink> Worker<S> {
 
     /// Goes back to the cursor, and says what is next. Nothing is held in memory meanwhile.
     pub(super) fn recover(&mut self, trouble: Trouble) -> Step {
-        self.flights.clear();
+        self.ground();
         self.ledger.window.roll_back();
         self.ledger.progress();
         self.reader.seek(self.ledger.window.cursor());
