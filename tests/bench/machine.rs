@@ -18,8 +18,7 @@ pub(crate) struct Machine {
     cores: usize,
     kernel: String,
     rust: String,
-    /// Of a preallocated file, 4 KiB written before each.
-    pub(crate) fdatasync: Percentiles,
+    fdatasync: Percentiles,
 }
 
 impl Machine {
@@ -43,8 +42,8 @@ impl Machine {
     }
 }
 
-/// A thousand times 4 KiB into a preallocated file, each synced.
-fn fdatasync(disk: &Path) -> Result<Percentiles> {
+/// What the disk takes to write 4 KiB into a preallocated file and to sync it, a thousand times.
+pub(crate) fn fdatasync(disk: &Path) -> Result<Percentiles> {
     const COUNT: u64 = 1_000;
     let path = disk.join("fdatasync");
     let file = File::create(&path)?;

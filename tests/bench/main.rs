@@ -8,6 +8,7 @@
 mod bare;
 mod client;
 mod machine;
+mod memory;
 mod process;
 mod report;
 mod scenarios;
@@ -28,8 +29,6 @@ pub(crate) struct Bench {
     quick: bool,
     /// Where journals are written: a real disk.
     disk: PathBuf,
-    /// The disk's own median fdatasync, in seconds.
-    fdatasync: f64,
 }
 
 impl Bench {
@@ -71,12 +70,11 @@ fn main() -> Result<()> {
     let bench = Bench {
         quick,
         disk: disk.clone(),
-        fdatasync: machine.fdatasync.p50,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let mut report = Report::new(machine, quick);
+    let mut report = Report::new(&machine);
     for scenario in SCENARIOS.iter().filter(wanted) {
         println!("## {}", scenario.title);
         let rows = runtime
@@ -89,6 +87,7 @@ fn main() -> Result<()> {
         report.add(scenario, rows);
     }
     std::fs::remove_dir_all(&disk)?;
+    // A part, or a quick run, is for trying things out: the page is of one whole run.
     if arguments.is_empty() && !quick {
         report.write(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/BENCHMARKS.md").as_ref())?;
     }

@@ -40,12 +40,17 @@ impl Cpu {
         self.user + self.system
     }
 
+    /// Microseconds for each of `count`.
+    pub(crate) fn micros(self, count: f64) -> f64 {
+        self.total() * 1e6 / count
+    }
+
     /// `1.23 µs (0.80 user, 0.43 system)` for each of `count`.
     pub(crate) fn each(self, count: f64) -> String {
         let micros = |seconds: f64| seconds * 1e6 / count;
         format!(
             "{:.2} µs ({:.2} user, {:.2} system)",
-            micros(self.total()),
+            self.micros(count),
             micros(self.user),
             micros(self.system)
         )

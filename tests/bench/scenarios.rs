@@ -51,7 +51,8 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
         name: "latency",
         title: "Latency at 2,000 events a second",
         how: "One event a write, at an exact pace, to one client: from before the write on the upstream socket to after \
-              the read on the client's, fsync included. The commit window is 2 ms.",
+              the read on the client's, fsync included. The commit window is 2 ms; the disk's own fdatasync is measured \
+              right before and after.",
         run: |bench| Box::pin(latency::run(bench)),
     },
     Scenario {
@@ -59,7 +60,8 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
         title: "Clients",
         how: "CPU of a delivery is the relay's CPU with clients less its CPU without, at the same rate, by the number of \
               deliveries. Together is how many events arrive in one write and so leave in one flush. The bare program writes frames of \
-              the same size to as many sockets at the same pace, and nothing else: the machine's own price. Memory a \
+              the same size to as many sockets at the same pace, and nothing else: the machine's own price. The three are \
+              measured in turn, three times, and the middle one counts. Memory a \
               connection is the relay's own anonymous memory after a burst has drained, less that before they came.",
         run: |bench| Box::pin(fanout::run(bench)),
     },

@@ -8,7 +8,8 @@ use sapi_sim::{Burst, Config, Simulator};
 use super::relay;
 use crate::Bench;
 use crate::client::Client;
-use crate::process::{Cpu, memory_kib};
+use crate::memory;
+use crate::process::Cpu;
 use crate::report::{Row, count, seconds};
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
@@ -31,7 +32,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let mut client = Client::connect(address, "/v1/stream?from=earliest", 1 << 18).await?;
     client.receive(events, None).await?;
     let (elapsed, cpu) = (start.elapsed().as_secs_f64(), Cpu::since(relay.pid(), cpu)?);
-    let peak = memory_kib(relay.pid(), "VmHWM")? / 1024.0;
+    let peak = memory::peak("", &relay, 1).await?;
     relay.terminate().await;
     simulator.stop().await;
     let total = events as f64;
@@ -39,10 +40,6 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         Row::new("until the client has the last event", seconds(elapsed), ""),
         Row::new("events a second", count(total / elapsed), ""),
         Row::new("CPU an event, intake and one delivery", cpu.each(total), ""),
-        Row::new(
-            "peak resident memory",
-            format!("{peak:.0} MiB"),
-            "96 MiB + budgets",
-        ),
+        peak,
     ])
 }

@@ -8,7 +8,7 @@ use sapi_sim::{Config, Simulator};
 use super::relay;
 use crate::Bench;
 use crate::process::{Cpu, memory_kib};
-use crate::report::Row;
+use crate::report::{Row, at_most};
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let simulator = Simulator::start(Config::default()).await?;
@@ -32,12 +32,12 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         Row::new(
             "CPU, of a core (ticks of 10 ms)",
             format!("{:.3}%", used * 100.0),
-            "under 0.1%",
+            at_most(used, 0.001, "0.1%"),
         ),
         Row::new(
             "resident memory",
             format!("{resident:.1} MiB"),
-            "at most 20 MiB",
+            at_most(resident, 20.0, "20 MiB"),
         ),
     ])
 }

@@ -8,8 +8,9 @@ use sapi_sim::{Burst, Config, Simulator};
 use super::{committed, relay};
 use crate::Bench;
 use crate::client::{Client, receive_all};
-use crate::process::{Cpu, memory_kib};
-use crate::report::{Row, count};
+use crate::memory;
+use crate::process::Cpu;
+use crate::report::{Row, at_least, count};
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let events = bench.events(2_000_000);
@@ -40,23 +41,23 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
         }
         receive_all(connected, events, None).await?;
         let (elapsed, cpu) = (start.elapsed().as_secs_f64(), Cpu::since(relay.pid(), cpu)?);
-        let peak = memory_kib(relay.pid(), "VmHWM")? / 1024.0;
+        let case = format!("{} events to {clients} client(s)", count(events as f64));
+        let peak = memory::peak(&format!("{case}: "), &relay, clients).await?;
         relay.terminate().await;
         let deliveries = (events * clients) as f64;
-        let bound = if clients == 1 { "at least 300,000" } else { "" };
-        let case = format!("{} events to {clients} client(s)", count(events as f64));
+        let rate = deliveries / elapsed;
+        let bound = match clients {
+            1 => at_least(rate, 300_000.0, "300,000"),
+            _ => "".into(),
+        };
         rows.extend([
             Row::new(
                 format!("{case}: deliveries a second, all clients"),
-                count(deliveries / elapsed),
+                count(rate),
                 bound,
             ),
             Row::new(format!("{case}: CPU a delivery"), cpu.each(deliveries), ""),
-            Row::new(
-                format!("{case}: peak resident memory"),
-                format!("{peak:.0} MiB"),
-                "96 MiB + budgets",
-            ),
+            peak,
         ]);
     }
     Ok(rows)
