@@ -4,8 +4,9 @@
 //! The verdict on a time away is given a little after the first document that follows it, so that a
 //! replay can fill what looks like a hole:
 //! * away for longer than the upstream keeps events, measured from the last document (a heartbeat
-//!   is one): certain loss, said when the connection is back;
-//! * a numbering went on where it had stopped, and no hole across the cut is open: recovered;
+//!   is one): certain loss, said when the connection is back; but where other subscriptions share
+//!   the numbering, only if it does not show that they have brought everything;
+//! * a numbering went on, and no hole across the cut is open: recovered;
 //! * else a possible loss; across a restart of the relay: unverified, and no loss.
 
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use crate::sequence::{GRACE, Observed};
 #[cfg(test)]
 mod tests;
 
-/// While nothing but repetitions arrives, the verdict waits for so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// While nothing but repetitions arrives, the verdict waits for so long: as long as a connection may
+/// be silent, so that a heartbeat comes in between.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A time without a connection.
 #[derive(Clone, Debug)]
@@ -38,8 +40,12 @@ struct Return {
     away: Away,
     first_heard: Option<Instant>,
     first_event_ms: Option<u64>,
-    /// A numbering went on where it had stopped.
+    /// A numbering went on where it had stopped, or over a hole.
     went_on: bool,
+    /// Longer away than the upstream keeps events.
+    expired: bool,
+    /// Another subscription may still bring what is missing.
+    hold: Option<Instant>,
     /// A numbering that was known before has shown anything but repetitions, or a new one began.
     told: bool,
 }
@@ -98,7 +104,9 @@ impl Continuity {
         (self.heard_ms, self.event_ms)
     }
 
-    pub(crate) fn connected(&mut self, at_ms: u64) -> Opened {
+    /// The connection is back. `vouched`: all that the subscription shows is numbered in common with
+    /// others, so that the numbers will tell what is missing.
+    pub(crate) fn connected(&mut self, at_ms: u64, vouched: bool) -> Opened {
         let Phase::Away(away) = &self.phase else {
             return Opened {
                 notices: Vec::new(),
@@ -122,18 +130,21 @@ impl Continuity {
         let connected = self
             .draft(NoticeKind::Connected, text)
             .between(Some(heard_ms), Some(at_ms));
-        if at_ms.saturating_sub(heard_ms) <= self.horizon_ms {
+        let expired = at_ms.saturating_sub(heard_ms) > self.horizon_ms;
+        if !expired || vouched {
             let back = Return {
                 away,
                 first_heard: None,
                 first_event_ms: None,
                 went_on: false,
+                expired,
+                hold: None,
                 told: false,
             };
             self.phase = Phase::Returned(back);
             return Opened {
                 notices: vec![connected],
-                afresh: false,
+                afresh: expired,
             };
         }
         self.phase = Phase::Connected;
@@ -169,9 +180,12 @@ impl Continuity {
             back.first_event_ms.get_or_insert(at_ms);
         }
         match observed {
-            Some(Observed::Next | Observed::Filled) => (back.went_on, back.told) = (true, true),
+            // A hole that the numbering went on over tells by itself whether it stays open.
+            Some(Observed::Next | Observed::Filled | Observed::Hole) => {
+                (back.went_on, back.told) = (true, true);
+            }
             Some(Observed::Old) => {}
-            None | Some(Observed::First | Observed::Hole | Observed::Restarted) => back.told = true,
+            None | Some(Observed::First | Observed::Restarted) => back.told = true,
         }
     }
 
@@ -218,13 +232,27 @@ impl Continuity {
         let Phase::Returned(back) = &self.phase else {
             return None;
         };
-        back.first_heard
-            .map(|heard| heard + if back.told { GRACE } else { PATIENCE })
+        let waits = if back.told { GRACE } else { PATIENCE };
+        let due = back.first_heard.map(|heard| heard + waits);
+        due.max(due.and(back.hold))
     }
 
-    /// Gives the verdict if it is due.
-    pub(crate) fn settle(&mut self, now: Instant, missing: u64) -> Option<NoticeDraft> {
+    /// Gives the verdict if it is due. `missing`: numbers in open holes across the last cut; `hold`:
+    /// until then another subscription may bring them.
+    pub(crate) fn settle(
+        &mut self,
+        now: Instant,
+        missing: u64,
+        hold: Option<Instant>,
+    ) -> Option<NoticeDraft> {
         self.due().filter(|due| *due <= now)?;
+        let Phase::Returned(back) = &mut self.phase else {
+            return None;
+        };
+        if missing > 0 && hold.is_some_and(|hold| hold > now) {
+            back.hold = hold;
+            return None;
+        }
         let Phase::Returned(back) = std::mem::replace(&mut self.phase, Phase::Connected) else {
             return None;
         };
@@ -234,11 +262,18 @@ impl Continuity {
     fn verdict(&self, back: &Return, missing: u64) -> NoticeDraft {
         let from = back.away.event_ms.or(back.away.heard_ms);
         let until = back.first_event_ms;
+        let cause = back.away.cause;
         let (kind, verdict, text) = match (missing, back.went_on, back.away.restart) {
             (0, true, _) => (
                 NoticeKind::Recovered,
                 Verdict::Recovered,
                 "the numbering went on without a hole: nothing is missing".to_owned(),
+            ),
+            _ if back.expired => (
+                NoticeKind::CertainLoss,
+                Verdict::CertainLoss,
+                "away for longer than the upstream keeps events, and no other subscription has brought all of them"
+                    .to_owned(),
             ),
             (_, _, true) => (
                 NoticeKind::SequenceUnverified,
@@ -250,17 +285,18 @@ impl Continuity {
                 NoticeKind::PossibleLoss,
                 Verdict::PossibleLoss,
                 format!(
-                    "after a disconnect ({}) the numbering can't tell whether an event is missing",
-                    back.away.cause
+                    "after a disconnect ({cause}) the numbering can't tell whether an event is missing"
                 ),
+            ),
+            (1, _, false) => (
+                NoticeKind::PossibleLoss,
+                Verdict::PossibleLoss,
+                format!("after a disconnect ({cause}) one number is missing"),
             ),
             (missing, _, false) => (
                 NoticeKind::PossibleLoss,
                 Verdict::PossibleLoss,
-                format!(
-                    "after a disconnect ({}) {missing} numbers are missing",
-                    back.away.cause
-                ),
+                format!("after a disconnect ({cause}) {missing} numbers are missing"),
             ),
         };
         let draft = self.draft(kind, text).between(from, until).verdict(verdict);

@@ -9,11 +9,17 @@
 //!   than all before it and the next number follows it: then the numbering began anew;
 //! * a leap beyond [`LEAP`] is a new beginning as well, not that many losses;
 //! * a number with a timestamp from before the present numbering's beginning is a straggler.
+//!
+//! Where several subscriptions share a numbering, [`common`] says what none of them has heard.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+mod common;
+mod instance;
 mod ledgers;
+mod saved;
+mod sets;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +33,18 @@ const LEAP: u64 = 1_000_000;
 const HOLES: usize = 64;
 /// A reported hole can be filled for so long.
 const LATE: Duration = Duration::from_mins(10);
+/// A hole that a subscription may still fill, being away or just back, is held back for so long.
+const HELD: Duration = Duration::from_mins(1);
+
+/// What a document says of its place in the numbering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: Option<u64>,
+    pub(crate) heartbeat: bool,
+    /// A hash of the document without its msgInfo.
+    pub(crate) content: u64,
+}
 
 /// What one number said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +85,13 @@ impl Hole {
     pub(crate) fn len(&self) -> u64 {
         (self.last - self.first).saturating_add(1)
     }
+
+    /// When it is reported, if it stays open. `hold`: until then a subscription may fill it.
+    fn due(&self, hold: Option<Instant>) -> Instant {
+        let longest = self.opened + HELD;
+        let until = hold.map_or(self.opened, |hold| hold.min(longest));
+        until.max(self.opened + GRACE)
+    }
 }
 
 /// What became of a hole.
@@ -79,8 +104,10 @@ pub(crate) enum Turn {
 }
 
 /// One numbering.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger {
+    /// The first number of which it knows whether it was seen.
+    first: u64,
     next: u64,
     /// The newest timestamp seen.
     newest_ms: u64,
@@ -100,6 +127,7 @@ impl Ledger {
     /// A numbering whose first known number is `sequence`.
     pub(crate) fn begin(sequence: u64, timestamp: u64) -> Self {
         Self {
+            first: sequence,
             next: sequence.saturating_add(1),
             newest_ms: timestamp,
             began_ms: 0,
@@ -109,21 +137,6 @@ impl Ledger {
             restored: false,
             cut: false,
         }
-    }
-
-    /// A numbering as an earlier run of the relay left it.
-    pub(crate) fn restore(next: u64, newest_ms: u64) -> Self {
-        Self {
-            next,
-            restored: true,
-            cut: true,
-            ..Self::begin(0, newest_ms)
-        }
-    }
-
-    /// What is expected next, and the newest timestamp.
-    pub(crate) fn state(&self) -> (u64, u64) {
-        (self.next, self.newest_ms)
     }
 
     /// The subscription's connection ended. What earlier cuts left open has been told with them.
@@ -216,6 +229,8 @@ impl Ledger {
     fn restart(&mut self, next: u64, began_ms: u64) {
         let open = self.holes.drain(..).filter(|hole| !hole.reported);
         self.turns.extend(open.map(Turn::Open));
+        // The number before `next` has been seen: it was the first.
+        self.first = next.saturating_sub(1);
         (self.next, self.began_ms, self.anew) = (next, began_ms, None);
     }
 
@@ -253,11 +268,12 @@ impl Ledger {
         true
     }
 
-    /// Reports what has been open for too long, and what became of reported holes.
-    pub(crate) fn settle(&mut self, now: Instant) -> Vec<Turn> {
+    /// Reports what has been open for too long, and what became of reported holes. `hold`: until
+    /// then a subscription may fill what is open.
+    pub(crate) fn settle(&mut self, now: Instant, hold: Option<Instant>) -> Vec<Turn> {
         let mut turns = std::mem::take(&mut self.turns);
         for hole in &mut self.holes {
-            if !hole.reported && now.saturating_duration_since(hole.opened) >= GRACE {
+            if !hole.reported && hole.due(hold) <= now {
                 turns.push(Turn::Open(*hole));
                 hole.reported = true;
             }
@@ -268,9 +284,9 @@ impl Ledger {
     }
 
     /// When [`Ledger::settle`] has something to say.
-    pub(crate) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self, hold: Option<Instant>) -> Option<Instant> {
         let open = self.holes.iter().filter(|hole| !hole.reported);
-        let due = open.map(|hole| hole.opened + GRACE).min();
+        let due = open.map(|hole| hole.due(hold)).min();
         if self.turns.is_empty() {
             due
         } else {
@@ -285,9 +301,8 @@ impl Ledger {
         opened.chain(due).min().unwrap_or_else(Instant::now)
     }
 
-    /// Numbers missing in holes that span the last disconnect and are still open.
-    pub(crate) fn missing_across_cut(&self) -> u64 {
-        let holes = self.holes.iter().filter(|hole| hole.across_cut);
-        holes.map(Hole::len).fold(0, u64::saturating_add)
+    /// The open holes that span the last disconnect.
+    pub(crate) fn across_cut(&self) -> impl Iterator<Item = &Hole> {
+        self.holes.iter().filter(|hole| hole.across_cut)
     }
 }

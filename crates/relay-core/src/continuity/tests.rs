@@ -16,7 +16,7 @@ fn fresh(heard_ms: Option<u64>) -> Continuity {
 /// One that has been streaming since hour 10.
 fn streaming() -> Continuity {
     let mut continuity = fresh(None);
-    assert!(continuity.connected(10 * HOUR).afresh);
+    assert!(continuity.connected(10 * HOUR, false).afresh);
     continuity.document(10 * HOUR, true, Some(Observed::First), at(0));
     continuity
 }
@@ -34,15 +34,15 @@ fn a_rotation_with_contiguous_numbers_is_recovered_after_the_grace() {
         (cut[0].from, cut[0].until),
         (Some(10 * HOUR), Some(11 * HOUR))
     );
-    let opened = continuity.connected(11 * HOUR + 1);
+    let opened = continuity.connected(11 * HOUR + 1, false);
     assert_eq!(
         (kinds(&opened.notices), opened.afresh),
         (vec![NoticeKind::Connected], false)
     );
     assert_eq!(continuity.due(), None, "nothing has been heard");
     continuity.document(11 * HOUR + 2, true, Some(Observed::Next), at(10));
-    assert_eq!(continuity.settle(at(14), 0), None);
-    let verdict = continuity.settle(at(15), 0).unwrap();
+    assert_eq!(continuity.settle(at(14), 0, None), None);
+    let verdict = continuity.settle(at(15), 0, None).unwrap();
     assert_eq!(
         (verdict.kind, verdict.verdict),
         (NoticeKind::Recovered, Some(Verdict::Recovered))
@@ -51,7 +51,7 @@ fn a_rotation_with_contiguous_numbers_is_recovered_after_the_grace() {
         (verdict.from, verdict.until),
         (Some(10 * HOUR), Some(11 * HOUR + 2))
     );
-    assert_eq!(continuity.settle(at(100), 0), None, "once");
+    assert_eq!(continuity.settle(at(100), 0, None), None, "once");
 }
 
 #[test]
@@ -59,9 +59,9 @@ fn without_evidence_a_loss_is_possible() {
     for observed in [None, Some(Observed::First), Some(Observed::Restarted)] {
         let mut continuity = streaming();
         continuity.disconnected(11 * HOUR, DisconnectReason::Network, "reset", 0);
-        continuity.connected(11 * HOUR + 1);
+        continuity.connected(11 * HOUR + 1, false);
         continuity.document(11 * HOUR + 2, true, observed, at(0));
-        let verdict = continuity.settle(at(5), 0).unwrap();
+        let verdict = continuity.settle(at(5), 0, None).unwrap();
         assert_eq!(verdict.kind, NoticeKind::PossibleLoss, "{observed:?}");
     }
 }
@@ -70,12 +70,12 @@ fn without_evidence_a_loss_is_possible() {
 fn while_only_repetitions_come_the_verdict_waits() {
     let mut continuity = streaming();
     continuity.disconnected(11 * HOUR, DisconnectReason::Network, "", 0);
-    continuity.connected(11 * HOUR + 1);
+    continuity.connected(11 * HOUR + 1, false);
     continuity.document(11 * HOUR + 2, true, Some(Observed::Old), at(0));
-    assert_eq!(continuity.settle(at(20), 0), None);
+    assert_eq!(continuity.settle(at(20), 0, None), None);
     continuity.document(11 * HOUR + 3, true, Some(Observed::Next), at(20));
     assert_eq!(
-        continuity.settle(at(20), 0).unwrap().kind,
+        continuity.settle(at(20), 0, None).unwrap().kind,
         NoticeKind::Recovered
     );
 }
@@ -86,13 +86,13 @@ fn certain_loss_is_measured_from_the_last_document_a_heartbeat_included() {
     continuity.document(13 * HOUR, false, Some(Observed::Next), at(0));
     continuity.disconnected(13 * HOUR, DisconnectReason::Silence, "", 0);
     assert_eq!(
-        kinds(&continuity.connected(15 * HOUR).notices),
+        kinds(&continuity.connected(15 * HOUR, false).notices),
         [NoticeKind::Connected]
     );
     let mut continuity = streaming();
     continuity.document(13 * HOUR, false, Some(Observed::Next), at(0));
     continuity.disconnected(14 * HOUR, DisconnectReason::Silence, "", 0);
-    let opened = continuity.connected(15 * HOUR + 1);
+    let opened = continuity.connected(15 * HOUR + 1, false);
     assert_eq!(
         kinds(&opened.notices),
         [NoticeKind::Connected, NoticeKind::CertainLoss]
@@ -112,7 +112,7 @@ fn connections_that_bring_nothing_do_not_shorten_the_time_away() {
         continuity.disconnected(at_ms, DisconnectReason::Network, "", 0);
         if minutes < 170 {
             assert_eq!(
-                kinds(&continuity.connected(at_ms + 1).notices).len(),
+                kinds(&continuity.connected(at_ms + 1, false).notices).len(),
                 if minutes <= 110 { 1 } else { 2 }
             );
         }
@@ -123,7 +123,7 @@ fn connections_that_bring_nothing_do_not_shorten_the_time_away() {
 fn a_cut_during_the_replay_gives_the_verdict_at_once() {
     let mut continuity = streaming();
     continuity.disconnected(11 * HOUR, DisconnectReason::Network, "", 0);
-    continuity.connected(11 * HOUR + 1);
+    continuity.connected(11 * HOUR + 1, false);
     continuity.document(11 * HOUR + 2, true, Some(Observed::Hole), at(0));
     let notices = continuity.disconnected(11 * HOUR + 3, DisconnectReason::Network, "", 7);
     assert_eq!(
@@ -142,11 +142,11 @@ fn across_a_restart_a_hole_is_unverified_and_contiguity_is_recovery() {
     ] {
         let mut continuity = fresh(Some(10 * HOUR));
         assert_eq!(
-            kinds(&continuity.connected(11 * HOUR).notices),
+            kinds(&continuity.connected(11 * HOUR, false).notices),
             [NoticeKind::Connected]
         );
         continuity.document(11 * HOUR, true, Some(observed), at(0));
-        let verdict = continuity.settle(at(5), missing).unwrap();
+        let verdict = continuity.settle(at(5), missing, None).unwrap();
         assert_eq!(verdict.kind, kind);
         assert!(!verdict.text.is_empty());
     }

@@ -15,10 +15,10 @@ use crate::continuity::Continuity;
 use crate::dead_letters::{DeadLetter, Origin};
 use crate::dedup::{Counts, Dedup, Slot, Verdict};
 use crate::event::{Head, Kind};
-use crate::intake::CoreConfig;
 use crate::intake::queue::GROUP_BYTES;
+use crate::intake::{Across, CoreConfig};
 use crate::notice::{Notice, NoticeDraft, NoticeKind, Notices, timestamp};
-use crate::sequence::{Ledgers, Observed};
+use crate::sequence::{Ledgers, Observed, Shown};
 use crate::status::SubscriptionBoard;
 use crate::{Cursor, Metrics, Store};
 
@@ -108,7 +108,11 @@ impl Stage {
             subscriptions: config.subs_ids.iter().zip(0..).map(subscription).collect(),
             dedup,
             dedup_short: false,
-            ledgers: Ledgers::restore(config.subs_ids.clone(), store),
+            ledgers: Ledgers::restore(
+                config.subs_ids.clone(),
+                config.dedup.across == Across::MsgInfo,
+                store,
+            ),
             heard: false,
             notices,
             metrics: Arc::clone(&config.metrics),
@@ -154,7 +158,7 @@ impl Stage {
         let info = document.msg_info();
         let heartbeat = document.is_heartbeat();
         if let Some(index) = subscription {
-            self.observe(index, &info, heartbeat, at_ms);
+            self.observe(index, document, &info, heartbeat, at_ms);
         }
         if heartbeat {
             return;
@@ -198,12 +202,29 @@ impl Stage {
     }
 
     /// What a document says of the numbering and of the connection, a heartbeat as well.
-    fn observe(&mut self, index: usize, info: &MsgInfo<'_>, heartbeat: bool, at_ms: u64) {
+    fn observe(
+        &mut self,
+        index: usize,
+        document: &Document,
+        info: &MsgInfo<'_>,
+        heartbeat: bool,
+        at_ms: u64,
+    ) {
         let now = self.now;
         let numbered = info.instance.as_deref().zip(info.sequence);
         let observed = numbered.and_then(|(instance, sequence)| {
-            self.ledgers
-                .observe(index, instance, sequence, info.timestamp, at_ms, now)
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "half of the hash is plenty"
+            )]
+            let content = document.content_hash() as u64;
+            let shown = Shown {
+                sequence,
+                timestamp: info.timestamp,
+                heartbeat,
+                content,
+            };
+            self.ledgers.observe(index, instance, shown, at_ms, now)
         });
         self.heard = true;
         let Some(known) = self.subscriptions.get_mut(index) else {

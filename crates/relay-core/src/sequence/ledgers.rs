@@ -6,28 +6,21 @@ use std::time::Instant;
 
 use relay_journal::Table;
 
-use super::{Ledger, Observed, Turn};
+use super::common::{Common, bit};
+use super::instance::{Instance, Kept, Presence, hold};
+use super::{GRACE, Ledger, Observed, Shown, Turn};
 use crate::Store;
 
-/// Instances that are told apart for one subscription; beyond that the one heard longest ago goes.
+/// Instances that are told apart; beyond that the one heard longest ago goes.
 const INSTANCES: usize = 64;
 /// An instance's name beyond this is cut.
 const NAME: usize = 256;
 
-#[derive(Debug)]
-struct Kept {
-    ledger: Ledger,
-    heard_ms: u64,
-    dirty: bool,
-    /// The store has it.
-    stored: bool,
-}
-
 /// What a ledger has to say.
 #[derive(Debug)]
 pub(crate) struct Finding {
-    /// The subscription's index.
-    pub(crate) subscription: usize,
+    /// The indexes of the subscriptions it is about: several share one numbering.
+    pub(crate) subscriptions: Vec<usize>,
     pub(crate) instance: Box<str>,
     pub(crate) turn: Turn,
 }
@@ -36,19 +29,28 @@ pub(crate) struct Finding {
 #[derive(Debug)]
 pub(crate) struct Ledgers {
     names: Vec<Arc<str>>,
-    kept: Vec<HashMap<Box<str>, Kept>>,
+    presence: Vec<Presence>,
+    /// Subscriptions may share a numbering.
+    sharing: bool,
+    instances: HashMap<Box<str>, Instance>,
+    /// What was said out of turn.
+    findings: Vec<Finding>,
     due: Option<Instant>,
     dirty: bool,
     removed: Vec<String>,
 }
 
 impl Ledgers {
-    /// Ledgers for subscriptions, as an earlier run left them.
-    pub(crate) fn restore(names: Vec<Arc<str>>, store: &Store) -> Self {
-        let kept = names.iter().map(|_| HashMap::new()).collect();
+    /// Ledgers for subscriptions, as an earlier run left them. `sharing`: where several
+    /// subscriptions turn out to share a numbering, only what none of them has heard is missing.
+    pub(crate) fn restore(names: Vec<Arc<str>>, sharing: bool, store: &Store) -> Self {
+        let now = Instant::now();
         let mut ledgers = Self {
+            presence: names.iter().map(|_| Presence::Away(now)).collect(),
+            sharing: sharing && names.len() > 1,
             names,
-            kept,
+            instances: HashMap::new(),
+            findings: Vec::new(),
             due: None,
             dirty: false,
             removed: Vec::new(),
@@ -57,22 +59,52 @@ impl Ledgers {
             let Some((name, instance)) = key.split_once('/') else {
                 continue;
             };
+            if name.is_empty() {
+                ledgers.restore_common(instance, &value, now);
+                continue;
+            }
             let index = ledgers.names.iter().position(|known| **known == *name);
-            let kept = index.and_then(|index| ledgers.kept.get_mut(index));
-            if let (Some(kept), Some([next, newest_ms, heard_ms])) = (kept, words(&value)) {
-                let ledger = Ledger::restore(next, newest_ms);
-                kept.insert(
-                    instance.into(),
-                    Kept {
-                        ledger,
-                        heard_ms,
-                        dirty: false,
-                        stored: true,
-                    },
-                );
+            if let (Some(index), Some((ledger, heard_ms))) = (index, Ledger::restore(&value, now)) {
+                let due = ledger.due(None);
+                ledgers.due = ledgers.due.into_iter().chain(due).min();
+                let kept = Kept {
+                    ledger,
+                    heard_ms,
+                    dirty: false,
+                };
+                if let Some(slot) = ledgers.instance(instance).kept.get_mut(index) {
+                    *slot = Some(kept);
+                }
             }
         }
         ledgers
+    }
+
+    /// What subscriptions shared, if at least two of them are still there.
+    fn restore_common(&mut self, instance: &str, value: &[u8], now: Instant) {
+        let end = value.iter().position(|byte| *byte == b'\n');
+        let Some((names, words)) = end.and_then(|end| value.split_at_checked(end)) else {
+            return;
+        };
+        let shared: Vec<_> = names.split(|byte| *byte == b'/').collect();
+        let known = self.names.iter().enumerate();
+        let known = known.filter(|(_, name)| shared.contains(&name.as_bytes()));
+        let linked = known.fold(0, |linked, (index, _)| linked | bit(index));
+        let union = words.get(1..).and_then(|words| Ledger::restore(words, now));
+        if let Some((union, _)) = union.filter(|_| self.sharing && linked.count_ones() > 1) {
+            self.due = self.due.into_iter().chain(union.due(None)).min();
+            let instance = self.instance(instance);
+            instance.common = Some(Common::restore(linked, union));
+            instance.common_stored = true;
+        } else {
+            self.removed.push(format!("/{instance}"));
+        }
+    }
+
+    fn instance(&mut self, name: &str) -> &mut Instance {
+        let (count, sharing) = (self.names.len(), self.sharing);
+        let instance = || Instance::new(count, sharing);
+        self.instances.entry(name.into()).or_insert_with(instance)
     }
 
     /// A subscription shows a number.
@@ -80,71 +112,108 @@ impl Ledgers {
         &mut self,
         subscription: usize,
         instance: &str,
-        sequence: u64,
-        timestamp: Option<u64>,
+        shown: Shown,
         at_ms: u64,
         now: Instant,
     ) -> Option<Observed> {
-        let instance = instance
+        let name = instance
             .get(..instance.floor_char_boundary(NAME))
             .unwrap_or_default();
-        let kept = self.kept.get_mut(subscription)?;
         self.dirty = true;
-        if let Some(known) = kept.get_mut(instance) {
-            (known.heard_ms, known.dirty) = (at_ms, true);
-            let observed = known.ledger.observe(sequence, timestamp, now);
-            if observed != Observed::Next
-                && let Some(due) = known.ledger.due()
-            {
-                self.due = Some(self.due.map_or(due, |known| known.min(due)));
-            }
-            return Some(observed);
+        let (observed, turns) = if let Some(known) = self.instances.get_mut(name) {
+            known.observe(subscription, shown, at_ms, now)?
+        } else {
+            self.make_room();
+            let instance = self.instance(name);
+            instance.observe(subscription, shown, at_ms, now)?
+        };
+        if observed != Observed::Old {
+            self.is_back(subscription, now);
         }
-        if kept.len() >= INSTANCES
-            && let Some(oldest) = kept
-                .iter()
-                .min_by_key(|(_, kept)| kept.heard_ms)
-                .map(|(name, _)| name.clone())
-        {
-            let gone = kept.remove(&oldest).filter(|gone| gone.stored);
-            let name = gone.and_then(|_| self.names.get(subscription));
-            self.removed
-                .extend(name.map(|name| format!("{name}/{oldest}")));
+        let is_quiet = matches!(observed, Observed::Next | Observed::Old);
+        if !is_quiet || !turns.is_empty() {
+            let known = self.instances.get(name);
+            let due = known.and_then(|known| known.due(&self.presence));
+            self.due = self.due.into_iter().chain(due).min();
         }
-        let ledger = Ledger::begin(sequence, timestamp.unwrap_or(0));
-        kept.insert(
-            instance.into(),
-            Kept {
-                ledger,
-                heard_ms: at_ms,
-                dirty: true,
-                stored: false,
-            },
-        );
-        Some(Observed::First)
+        let all = self.names.len();
+        self.findings.extend(turns.into_iter().map(|turn| Finding {
+            subscriptions: (0..all).collect(),
+            instance: name.into(),
+            turn,
+        }));
+        Some(observed)
+    }
+
+    /// Forgets the instance that was heard longest ago, if there are too many.
+    fn make_room(&mut self) {
+        if self.instances.len() < INSTANCES {
+            return;
+        }
+        let oldest = self
+            .instances
+            .iter()
+            .min_by_key(|(_, instance)| instance.heard_ms());
+        let Some(oldest) = oldest.map(|(name, _)| name.clone()) else {
+            return;
+        };
+        self.instances.remove(&oldest);
+        let names = self.names.iter().map(|name| &**name).chain([""]);
+        self.removed
+            .extend(names.map(|name| format!("{name}/{oldest}")));
+    }
+
+    /// A subscription shows news: it is no longer away, nor only repeats what was before.
+    fn is_back(&mut self, subscription: usize, now: Instant) {
+        if let Some(presence @ Presence::Away(_)) = self.presence.get_mut(subscription) {
+            *presence = Presence::Back(now);
+            // What was held back for it is looked at again.
+            self.due = self.due.into_iter().chain([now + GRACE]).min();
+        }
     }
 
     /// A subscription's connection ended.
-    pub(crate) fn cut(&mut self, subscription: usize) {
-        for kept in self
-            .kept
-            .get_mut(subscription)
-            .into_iter()
-            .flat_map(HashMap::values_mut)
-        {
-            kept.ledger.cut();
+    pub(crate) fn cut(&mut self, subscription: usize, now: Instant) {
+        if let Some(presence @ Presence::Back(_)) = self.presence.get_mut(subscription) {
+            *presence = Presence::Away(now);
+        }
+        for instance in self.instances.values_mut() {
+            if let Some(Some(kept)) = instance.kept.get_mut(subscription) {
+                kept.ledger.cut();
+            }
         }
     }
 
-    /// Numbers missing in a subscription's open holes that span a disconnect.
+    /// Numbers missing in a subscription's open holes that span a disconnect, and that no other
+    /// subscription is known to have heard.
     pub(crate) fn missing_across_cut(&self, subscription: usize) -> u64 {
-        let kept = self
-            .kept
-            .get(subscription)
-            .into_iter()
-            .flat_map(HashMap::values);
-        kept.map(|kept| kept.ledger.missing_across_cut())
+        let instances = self.instances.values();
+        instances
+            .map(|instance| instance.missing_across_cut(subscription))
             .fold(0, u64::saturating_add)
+    }
+
+    /// Until when another subscription may bring what this one has seen missing.
+    pub(crate) fn hold(&self, subscription: usize) -> Option<Instant> {
+        let commons = self.instances.values().filter_map(|it| it.common.as_ref());
+        let linked = commons.filter_map(|common| Some(common.shared()?.0));
+        let linked = linked.filter(|linked| linked & bit(subscription) != 0);
+        let others = linked.fold(0, |all, linked| all | linked) & !bit(subscription);
+        hold(&self.presence, others)
+    }
+
+    /// Whether all that a subscription has shown is numbered in common with another one.
+    pub(crate) fn is_vouched_for(&self, subscription: usize) -> bool {
+        let mut instances = self
+            .instances
+            .values()
+            .filter(|instance| matches!(instance.kept.get(subscription), Some(Some(_))))
+            .peekable();
+        let is_linked = |instance: &Instance| {
+            let common = instance.common.as_ref();
+            common.is_some_and(|common| common.is_linked(subscription))
+        };
+        instances.peek().is_some() && instances.all(is_linked)
     }
 
     /// When [`Ledgers::settle`] may have something to say.
@@ -154,21 +223,25 @@ impl Ledgers {
 
     /// What is to be said by now.
     pub(crate) fn settle(&mut self, now: Instant) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut findings = std::mem::take(&mut self.findings);
         if self.due.is_none_or(|due| due > now) {
             return findings;
         }
         self.due = None;
-        for (subscription, kept) in self.kept.iter_mut().enumerate() {
-            for (instance, kept) in kept {
-                let turns = kept.ledger.settle(now).into_iter();
-                findings.extend(turns.map(|turn| Finding {
-                    subscription,
-                    instance: instance.clone(),
+        for (name, instance) in &mut self.instances {
+            for (about, turn) in instance.settle(&self.presence, now) {
+                self.dirty = true;
+                let subscriptions = 0..self.names.len();
+                findings.push(Finding {
+                    subscriptions: subscriptions
+                        .filter(|index| about & bit(*index) != 0)
+                        .collect(),
+                    instance: name.clone(),
                     turn,
-                }));
-                self.due = self.due.into_iter().chain(kept.ledger.due()).min();
+                });
             }
+            let due = instance.due(&self.presence);
+            self.due = self.due.into_iter().chain(due).min();
         }
         findings
     }
@@ -181,23 +254,15 @@ impl Ledgers {
         if !std::mem::take(&mut self.dirty) {
             return;
         }
-        for (name, kept) in self.names.iter().zip(&mut self.kept) {
-            for (instance, kept) in kept.iter_mut().filter(|(_, kept)| kept.dirty) {
-                (kept.dirty, kept.stored) = (false, true);
-                let (next, newest_ms) = kept.ledger.state();
-                let value = [next, newest_ms, kept.heard_ms]
-                    .map(u64::to_le_bytes)
-                    .concat();
-                store.set(Table::Sequences, &format!("{name}/{instance}"), value);
+        for (instance, known) in &mut self.instances {
+            for (name, kept) in self.names.iter().zip(&mut known.kept) {
+                if let Some(kept) = kept.as_mut().filter(|kept| kept.dirty) {
+                    kept.dirty = false;
+                    let value = kept.ledger.save(kept.heard_ms);
+                    store.set(Table::Sequences, &format!("{name}/{instance}"), value);
+                }
             }
+            known.save_common(&self.names, instance, store);
         }
     }
-}
-
-/// Three little-endian words.
-fn words(bytes: &[u8]) -> Option<[u64; 3]> {
-    let ([first, second, third], []) = bytes.as_chunks() else {
-        return None;
-    };
-    Some([first, second, third].map(|word| u64::from_le_bytes(*word)))
 }

@@ -17,22 +17,27 @@ fn open(turns: Vec<Turn>) -> Vec<(u64, u64)> {
     turns.into_iter().filter_map(open).collect()
 }
 
+fn restored(next: u64, newest_ms: u64) -> Ledger {
+    let words = [next, newest_ms, 0].map(u64::to_le_bytes).concat();
+    Ledger::restore(&words, at(0)).unwrap().0
+}
+
 #[test]
 fn a_hole_is_reported_once_and_only_when_it_stays_open() {
     let mut ledger = Ledger::begin(1, 100);
     assert_eq!(ledger.observe(2, Some(101), at(0)), Observed::Next);
     assert_eq!(ledger.observe(5, Some(104), at(0)), Observed::Hole);
-    assert_eq!(ledger.due(), Some(at(0) + GRACE));
-    assert!(ledger.settle(at(4)).is_empty());
+    assert_eq!(ledger.due(None), Some(at(0) + GRACE));
+    assert!(ledger.settle(at(4), None).is_empty());
     assert_eq!(ledger.observe(3, Some(102), at(4)), Observed::Filled);
-    assert_eq!(open(ledger.settle(at(5))), [(4, 4)]);
-    assert!(ledger.settle(at(60)).is_empty());
+    assert_eq!(open(ledger.settle(at(5), None)), [(4, 4)]);
+    assert!(ledger.settle(at(60), None).is_empty());
     assert_eq!(ledger.observe(4, Some(103), at(61)), Observed::Filled);
     assert!(matches!(
-        ledger.settle(at(61)).as_slice(),
+        ledger.settle(at(61), None).as_slice(),
         [Turn::Filled(_)]
     ));
-    assert_eq!(ledger.due(), None);
+    assert_eq!(ledger.due(None), None);
 }
 
 #[test]
@@ -45,7 +50,7 @@ fn repetitions_and_replays_are_old() {
         assert_eq!(ledger.observe(n, Some(100 + n), at(1)), Observed::Old);
     }
     assert_eq!(ledger.observe(50, Some(150), at(1)), Observed::Next);
-    assert!(ledger.settle(at(100)).is_empty());
+    assert!(ledger.settle(at(100), None).is_empty());
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn one_odd_number_is_no_new_beginning() {
     assert_eq!(ledger.observe(101, Some(1002), at(0)), Observed::Next);
     assert_eq!(ledger.observe(8, Some(1003), at(0)), Observed::Old);
     assert_eq!(ledger.observe(102, Some(1004), at(0)), Observed::Next);
-    assert!(ledger.settle(at(100)).is_empty());
+    assert!(ledger.settle(at(100), None).is_empty());
 }
 
 #[test]
@@ -65,7 +70,7 @@ fn stragglers_from_before_a_new_beginning_make_no_hole() {
     assert_eq!(ledger.observe(2, Some(2001), at(0)), Observed::Restarted);
     assert_eq!(ledger.observe(102, Some(1002), at(0)), Observed::Old);
     assert_eq!(ledger.observe(3, Some(2002), at(0)), Observed::Next);
-    assert!(ledger.settle(at(100)).is_empty());
+    assert!(ledger.settle(at(100), None).is_empty());
 }
 
 #[test]
@@ -81,15 +86,15 @@ fn a_leap_is_a_new_beginning_and_the_largest_number_no_trouble() {
     );
     ledger.observe(u64::MAX, Some(4), at(0));
     ledger.observe(0, Some(5), at(0));
-    assert!(ledger.settle(at(100)).is_empty());
+    assert!(ledger.settle(at(100), None).is_empty());
 }
 
 #[test]
 fn what_was_restored_is_unverified_until_it_goes_on() {
-    let mut ledger = Ledger::restore(10, 1000);
+    let mut ledger = restored(10, 1000);
     assert_eq!(ledger.observe(15, Some(1001), at(0)), Observed::Hole);
     assert_eq!(ledger.observe(20, Some(1002), at(0)), Observed::Hole);
-    let turns = ledger.settle(at(10));
+    let turns = ledger.settle(at(10), None);
     let unverified: Vec<_> = turns
         .iter()
         .map(|turn| match turn {
@@ -103,16 +108,48 @@ fn what_was_restored_is_unverified_until_it_goes_on() {
 fn a_hole_counts_for_the_cut_that_it_spans_and_for_no_other() {
     let mut ledger = Ledger::begin(1, 100);
     ledger.observe(3, Some(102), at(0));
-    assert_eq!(ledger.missing_across_cut(), 0);
+    assert_eq!(ledger.across_cut().map(Hole::len).sum::<u64>(), 0);
     ledger.cut();
     ledger.observe(7, Some(106), at(1));
-    assert_eq!(ledger.missing_across_cut(), 3);
+    assert_eq!(ledger.across_cut().map(Hole::len).sum::<u64>(), 3);
     ledger.cut();
     assert_eq!(ledger.observe(8, Some(107), at(2)), Observed::Next);
-    assert_eq!(ledger.missing_across_cut(), 0, "told at the cut before");
-    let mut restored = Ledger::restore(2, 100);
+    assert_eq!(
+        ledger.across_cut().map(Hole::len).sum::<u64>(),
+        0,
+        "told at the cut before"
+    );
+    let mut restored = restored(2, 100);
     restored.observe(5, Some(104), at(0));
-    assert_eq!(restored.missing_across_cut(), 3, "a restart is a cut");
+    assert_eq!(
+        restored.across_cut().map(Hole::len).sum::<u64>(),
+        3,
+        "a restart is a cut"
+    );
+}
+
+#[test]
+fn what_was_open_when_the_relay_stopped_can_still_be_filled_or_is_reported() {
+    let mut ledger = Ledger::begin(1, 100);
+    ledger.observe(4, Some(103), at(0));
+    ledger.observe(7, Some(106), at(1));
+    ledger.settle(at(5), None);
+    let (mut restored, heard_ms) = Ledger::restore(&ledger.save(77), at(10)).unwrap();
+    assert_eq!(heard_ms, 77);
+    assert_eq!(
+        restored.unheard((0, 9)),
+        [(0, 0), (5, 6), (8, 9)],
+        "2 and 3 have been told"
+    );
+    assert_eq!(restored.observe(5, Some(104), at(10)), Observed::Filled);
+    assert_eq!(restored.observe(8, Some(107), at(10)), Observed::Next);
+    let turns = restored.settle(at(15), None);
+    let [Turn::Open(hole)] = turns.as_slice() else {
+        panic!("{turns:?}")
+    };
+    assert_eq!((hole.first, hole.last, hole.unverified), (6, 6, false));
+    assert!(Ledger::restore(b"odd", at(0)).is_none());
+    assert!(Ledger::restore(&[0; 16], at(0)).is_none());
 }
 
 #[test]
@@ -122,7 +159,7 @@ fn holes_are_bounded() {
         ledger.observe(2 * n, None, at(0));
     }
     assert!(ledger.holes.len() <= HOLES);
-    let reported = open(ledger.settle(at(10)));
+    let reported = open(ledger.settle(at(10), None));
     assert_eq!(reported.len(), 999, "none is forgotten");
 }
 
@@ -148,7 +185,7 @@ proptest! {
         for n in &order[1..] {
             ledger.observe(*n, Some(1000 + n), at(0));
         }
-        let reported = open(ledger.settle(at(10)));
+        let reported = open(ledger.settle(at(10), None));
         let mut missing: Vec<u64> = reported.iter().flat_map(|(first, last)| *first..=*last).collect();
         missing.sort_unstable();
         let never: Vec<u64> = (0..=last as u64).filter(|n| !order.contains(n)).collect();
@@ -163,7 +200,7 @@ proptest! {
         for (n, timestamp, later) in numbers {
             now += later;
             ledger.observe(n, timestamp, at(now));
-            ledger.settle(at(now));
+            ledger.settle(at(now), None);
             prop_assert!(ledger.holes.len() <= HOLES);
         }
     }

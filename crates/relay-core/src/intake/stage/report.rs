@@ -18,13 +18,14 @@ impl Stage {
     /// A subscription is connected.
     pub(in crate::intake) fn connected(&mut self, event: &Connected, group: &mut Group) {
         let time_ms = self.journal_time(event.at_ms);
-        let Some(known) = self
-            .index(&event.subscription)
-            .and_then(|at| self.subscriptions.get_mut(at))
-        else {
+        let Some(index) = self.index(&event.subscription) else {
             return;
         };
-        let opened = known.continuity.connected(event.at_ms);
+        let vouched = self.ledgers.is_vouched_for(index);
+        let Some(known) = self.subscriptions.get_mut(index) else {
+            return;
+        };
+        let opened = known.continuity.connected(event.at_ms, vouched);
         let slot = known.slot;
         (known.used_ms, self.heard) = (Some(event.at_ms), true);
         tracing::info!(subscription = %event.subscription, afresh = opened.afresh, "connected");
@@ -58,20 +59,25 @@ impl Stage {
         for notice in notices {
             self.notices.raise(notice);
         }
-        self.ledgers.cut(index);
+        self.ledgers.cut(index, self.now);
     }
 
     /// Says what has become due: holes, verdicts, a memory that is too small.
     pub(in crate::intake) fn settle(&mut self, now: Instant) {
         for finding in self.ledgers.settle(now) {
+            self.heard = true;
             self.finding(&finding);
         }
         for index in 0..self.subscriptions.len() {
-            let missing = self.ledgers.missing_across_cut(index);
             let Some(known) = self.subscriptions.get_mut(index) else {
                 continue;
             };
-            let Some(notice) = known.continuity.settle(now, missing) else {
+            if known.continuity.due().is_none_or(|due| due > now) {
+                continue;
+            }
+            let missing = self.ledgers.missing_across_cut(index);
+            let hold = self.ledgers.hold(index);
+            let Some(notice) = known.continuity.settle(now, missing, hold) else {
                 continue;
             };
             tracing::info!(
@@ -82,43 +88,63 @@ impl Stage {
     }
 
     fn finding(&self, finding: &Finding) {
-        let Some(known) = self.subscriptions.get(finding.subscription) else {
-            return;
-        };
+        let about = finding.subscriptions.iter();
+        let about: Vec<_> = about
+            .filter_map(|index| self.subscriptions.get(*index))
+            .collect();
         let (Turn::Open(hole) | Turn::Filled(hole)) = finding.turn;
-        let instance = printable(&finding.instance);
-        let numbers = format!("numbers {} to {} of {instance}", hole.first, hole.last);
         let draft = match finding.turn {
             Turn::Filled(_) => {
-                let text = format!("{numbers}, held for missing, came after all");
+                let text = format!("{}, held for missing, came after all", numbers(finding));
                 NoticeDraft::new(NoticeKind::SequenceFilled, text)
             }
             Turn::Open(_) if hole.unverified => {
+                let were = if hole.len() == 1 { "was" } else { "were" };
                 let text = format!(
-                    "{numbers} were not seen across a restart of the relay; heartbeats take numbers too"
+                    "{} {were} not seen across a restart of the relay; heartbeats take numbers too",
+                    numbers(finding)
                 );
                 NoticeDraft::new(NoticeKind::SequenceUnverified, text).verdict(Loss::Unverified)
             }
             Turn::Open(_) => {
-                let label = [&*known.name];
-                self.metrics
-                    .sequence_gaps_total
-                    .with_label_values(&label)
-                    .inc();
-                self.metrics
-                    .sequence_missing_total
-                    .with_label_values(&label)
-                    .inc_by(hole.len());
-                known.board.as_ref().inspect(|board| board.gap());
-                let text = format!("{numbers} are missing");
+                for known in &about {
+                    let label = [&*known.name];
+                    let metrics = &self.metrics;
+                    metrics.sequence_gaps_total.with_label_values(&label).inc();
+                    metrics
+                        .sequence_missing_total
+                        .with_label_values(&label)
+                        .inc_by(hole.len());
+                    known.board.as_ref().inspect(|board| board.gap());
+                }
+                let are = if hole.len() == 1 { "is" } else { "are" };
+                let mut text = format!("{} {are} missing", numbers(finding));
+                if let [first, rest @ ..] = about.as_slice()
+                    && !rest.is_empty()
+                {
+                    let rest = rest.iter().map(|known| &*known.name);
+                    let names = std::iter::once(&*first.name).chain(rest);
+                    let names = names.collect::<Vec<_>>().join(", ");
+                    text = format!("{text} on every subscription that shares its numbers: {names}");
+                }
                 NoticeDraft::new(NoticeKind::SequenceGap, text).verdict(Loss::PossibleLoss)
             }
         };
-        tracing::info!(subscription = %known.name, "{}", draft.text);
         let some = |ms: u64| (ms > 0).then_some(ms);
-        let draft = draft.subscription(&known.name).missing(hole.len());
-        self.notices
-            .raise(draft.between(some(hole.from_ms), some(hole.until_ms)));
+        let draft = draft
+            .missing(hole.len())
+            .between(some(hole.from_ms), some(hole.until_ms));
+        // What is missing on all of them is about none of them.
+        let draft = match about.as_slice() {
+            [one] => draft.subscription(&one.name),
+            _ => draft,
+        };
+        tracing::info!(
+            subscription = draft.subscription.as_deref(),
+            "{}",
+            draft.text
+        );
+        self.notices.raise(draft);
     }
 
     /// When [`Stage::settle`] has something to say.
@@ -205,4 +231,14 @@ impl Stage {
         }
         self.dedup_short = short;
     }
+}
+
+/// Which numbers a finding is about, in words.
+fn numbers(finding: &Finding) -> String {
+    let (Turn::Open(hole) | Turn::Filled(hole)) = finding.turn;
+    let instance = printable(&finding.instance);
+    if hole.first == hole.last {
+        return format!("number {} of {instance}", hole.first);
+    }
+    format!("numbers {} to {} of {instance}", hole.first, hole.last)
 }

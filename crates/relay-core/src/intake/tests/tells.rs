@@ -3,6 +3,7 @@
 use super::rig::now_ms;
 use super::{Doc, Rig};
 use crate::admit::DisconnectReason;
+use crate::intake::Across;
 use crate::notice::{NoticeKind, Verdict};
 
 const LOSSES: [NoticeKind; 4] = [
@@ -174,4 +175,99 @@ async fn a_clock_that_falls_back_is_noticed_and_time_stands_still() {
         .map(crate::Event::received_at_ms)
         .collect();
     assert_eq!(times, [start, start]);
+}
+
+/// Two subscriptions that have shown that they share a numbering.
+async fn shared(rig: &Rig) {
+    for name in ["a", "b"] {
+        rig.connect(name, now_ms()).await;
+        rig.admit(name, &[Doc::event(1)]).await;
+    }
+}
+
+#[tokio::test]
+async fn heartbeats_of_another_subscription_are_no_loss_also_across_a_restart() {
+    let rig = Rig::new(&["a", "b"]);
+    shared(&rig).await;
+    rig.admit("a", &[Doc::heartbeat(2), Doc::heartbeat(3), Doc::event(5)])
+        .await;
+    rig.admit("b", &[Doc::heartbeat(4), Doc::event(5)]).await;
+    let rig = rig.reopen(|_| {}).await.unwrap();
+    for name in ["a", "b"] {
+        rig.connect(name, now_ms()).await;
+    }
+    rig.admit("b", &[Doc::heartbeat(6), Doc::heartbeat(8)])
+        .await;
+    rig.admit("a", &[Doc::heartbeat(7), Doc::heartbeat(9)])
+        .await;
+    // Number 10 is heard by none.
+    rig.admit("a", &[Doc::event(11)]).await;
+    rig.admit("b", &[Doc::event(11)]).await;
+    let gap = rig.notice(NoticeKind::SequenceGap).await;
+    assert_eq!((gap.missing, gap.subscription.as_deref()), (Some(1), None));
+    assert_eq!(
+        gap.text,
+        "number 10 of i is missing on every subscription that shares its numbers: a, b"
+    );
+    assert_eq!(rig.notices(&LOSSES).await.len(), 1);
+    assert_eq!(rig.notices(&[NoticeKind::Recovered]).await.len(), 2);
+    for (board, name) in rig.config.boards.iter().zip(["a", "b"]) {
+        assert_eq!(board.snapshot().gaps, 1);
+        let missing = &rig.config.metrics.sequence_missing_total;
+        assert_eq!(missing.with_label_values(&[name]).get(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_was_held_when_the_relay_stopped_is_announced_by_the_next_one() {
+    let rig = Rig::new(&["a", "b"]);
+    shared(&rig).await;
+    rig.admit("a", &[Doc::event(4)]).await;
+    rig.admit("b", &[Doc::event(3), Doc::event(4)]).await;
+    let rig = rig.reopen(|_| {}).await.unwrap();
+    for name in ["a", "b"] {
+        rig.connect(name, now_ms()).await;
+        rig.admit(name, &[Doc::event(5)]).await;
+    }
+    let gap = rig.notice(NoticeKind::SequenceGap).await;
+    assert!(
+        gap.text.starts_with("number 2 of i is missing"),
+        "{}",
+        gap.text
+    );
+    assert_eq!(rig.notices(&LOSSES).await.len(), 1);
+}
+
+#[tokio::test]
+async fn by_content_nothing_is_shared() {
+    let rig = Rig::with(&["a", "b"], |config| config.dedup.across = Across::Content);
+    shared(&rig).await;
+    rig.admit("a", &[Doc::heartbeat(2)]).await;
+    rig.admit("b", &[Doc::event(3)]).await;
+    let gap = rig.notice(NoticeKind::SequenceGap).await;
+    assert_eq!(gap.subscription.as_deref(), Some("b"));
+    assert_eq!(gap.text, "number 2 of i is missing");
+}
+
+#[tokio::test]
+async fn away_for_long_while_another_brought_everything_is_no_loss() {
+    let rig = Rig::new(&["a", "b"]);
+    let start = now_ms() - 8 * 3_600_000;
+    for name in ["a", "b"] {
+        rig.connect(name, start).await;
+        rig.admit_at(name, start, &[Doc::event(1)]).await;
+    }
+    rig.disconnect("b", start, DisconnectReason::Network).await;
+    rig.admit_at("a", start, &[Doc::event(2), Doc::event(3)])
+        .await;
+    rig.connect("b", now_ms()).await;
+    rig.admit("b", &[Doc::heartbeat(4)]).await;
+    rig.notice(NoticeKind::Recovered).await;
+    rig.disconnect("b", now_ms(), DisconnectReason::Network)
+        .await;
+    rig.admit("a", &[Doc::event(5)]).await;
+    rig.connect("b", now_ms() + 8 * 3_600_000).await;
+    rig.admit_at("b", now_ms() + 8 * 3_600_000, &[Doc::event(7)])
+        .await;
+    rig.notice(NoticeKind::CertainLoss).await;
 }
