@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "webhook"))]
 use rustls_platform_verifier::Verifier;
 #[cfg(feature = "websocket")]
 use tokio_rustls::TlsAcceptor;
@@ -151,7 +151,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// See [`TlsError`].
-    #[cfg(feature = "nats")]
+    #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "webhook"))]
     pub(crate) fn trusting_platform(&self) -> Result<ClientConfig, TlsError> {
         let provider = provider();
         let own = self
