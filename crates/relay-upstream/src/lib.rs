@@ -22,6 +22,7 @@ mod rota;
 mod run;
 mod secret;
 mod session;
+mod signals;
 mod subscription;
 mod tls;
 

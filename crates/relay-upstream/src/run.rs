@@ -18,7 +18,8 @@ use crate::meters::{Meters, TypeLabels};
 use crate::path::PathSearch;
 use crate::rota::Rota;
 use crate::session::{Session, Timing};
-use crate::subscription::{Signals, Subscription, unix_ms};
+use crate::signals::Signals;
+use crate::subscription::{Subscription, unix_ms};
 use crate::{PathMemory, UpstreamConfig};
 
 /// Between the first attempts of two subscriptions.

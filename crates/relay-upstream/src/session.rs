@@ -183,6 +183,13 @@ impl Session {
         }
     }
 
+    /// Reading goes on after it was held up: the peer's Close may lie unread.
+    pub(crate) fn reads_again(&mut self, now: Moment) {
+        if let State::Closing(_, _, until) = &mut self.state {
+            *until = (*until).max(now + CLOSE_TIMEOUT);
+        }
+    }
+
     /// Something happened.
     pub(crate) fn handle(&mut self, now: Moment, input: Input) -> Vec<Action> {
         match input {

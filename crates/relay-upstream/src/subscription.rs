@@ -1,18 +1,17 @@
 //! Drives one subscription: does what its session decides, and tells intake, board, metrics and log.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use relay_core::Admit;
-use relay_core::admit::{Connected, DisconnectReason, Disconnected, Gate, Received, Stopped};
+use relay_core::admit::{Connected, DisconnectReason, Disconnected, Received, Stopped};
 use relay_core::status::{SubscriptionBoard, SubscriptionState};
 use sapi_protocol::PathStyle;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::UpstreamConfig;
 use crate::dial::{Opened, dial};
 use crate::failure::Failure;
 use crate::link::{Batch, Link};
@@ -20,10 +19,7 @@ use crate::meters::Meters;
 use crate::path::PathSearch;
 use crate::rota::{Moment, Rota};
 use crate::session::{Action, Input, Session};
-use crate::{Secret, UpstreamConfig};
-
-/// How often the token is looked at while waiting for another one.
-const TOKEN_LOOK: Duration = Duration::from_secs(1);
+use crate::signals::Signals;
 
 /// One subscription and all it holds.
 pub(crate) struct Subscription<A> {
@@ -151,8 +147,10 @@ impl<A: Admit> Subscription<A> {
         Ok(batch.end.map(Input::Ended))
     }
 
+    /// Hands documents to intake. While that waits for the disk nothing is read, but a Close that is
+    /// wanted now is sent now: what the upstream has not written yet, it keeps.
     async fn admit(
-        &self,
+        &mut self,
         at_ms: u64,
         documents: Vec<sapi_protocol::Framed>,
     ) -> Result<(), Stopped> {
@@ -165,7 +163,29 @@ impl<A: Admit> Subscription<A> {
             at_ms,
             documents,
         };
-        self.admit.documents(received).await
+        let admit = self.admit.clone();
+        let mut admitting = pin!(admit.documents(received));
+        let mut was_asked = false;
+        let admitted = loop {
+            let input = tokio::select! {
+                biased;
+                admitted = &mut admitting => break admitted,
+                input = self.signals.outside() => input,
+            };
+            was_asked = true;
+            let actions = self.session.handle(self.signals.now(), input);
+            // Of what these two can ask for, the rest is seen in the session's state.
+            if let Some(link) = &mut self.link
+                && actions.contains(&Action::SendClose)
+            {
+                link.send_close().await;
+            }
+            self.show();
+        };
+        if was_asked {
+            self.session.reads_again(self.signals.now());
+        }
+        admitted
     }
 
     async fn perform(&mut self, mut actions: VecDeque<Action>) -> Result<(), Stopped> {
@@ -277,63 +297,6 @@ impl<A: Admit> Subscription<A> {
 
     fn rota(&self) -> MutexGuard<'_, Rota> {
         self.rota.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What happens outside the connection.
-pub(crate) struct Signals {
-    pub(crate) start: Instant,
-    pub(crate) gate: watch::Receiver<Gate>,
-    pub(crate) stop: CancellationToken,
-    /// The token of the last attempt, `None` if it could not be read.
-    pub(crate) token_seen: Option<Arc<str>>,
-    pub(crate) is_stopping: bool,
-    pub(crate) is_gate_gone: bool,
-}
-
-impl Signals {
-    pub(crate) fn now(&self) -> Moment {
-        self.start.elapsed()
-    }
-
-    /// The next one. Cancel safe.
-    async fn next(&mut self, session: &Session, token: &Secret) -> Input {
-        let deadline = session.deadline();
-        let watches_token = session.watches_token();
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled(), if !self.is_stopping => {
-                self.is_stopping = true;
-                Input::Stop
-            }
-            changed = self.gate.changed(), if !self.is_gate_gone => {
-                if changed.is_ok() {
-                    return Input::Gate(*self.gate.borrow_and_update());
-                }
-                // Intake has ended: whatever a socket brought now would be lost, and the upstream
-                // would take it for delivered.
-                self.is_gate_gone = true;
-                Input::Stop
-            }
-            () = sleep_until(self.start + deadline.unwrap_or_default()), if deadline.is_some() => {
-                Input::Tick
-            }
-            () = another(token, self.token_seen.as_deref()), if watches_token => {
-                Input::TokenChanged
-            }
-        }
-    }
-}
-
-/// Waits until the token, or what its file holds, is another.
-async fn another(token: &Secret, seen: Option<&str>) {
-    loop {
-        sleep(TOKEN_LOOK).await;
-        if let Ok(now) = token.read().await
-            && Some(&*now) != seen
-        {
-            return;
-        }
     }
 }
 

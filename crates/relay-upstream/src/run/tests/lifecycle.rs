@@ -139,6 +139,35 @@ async fn a_full_disk_closes_reads_on_and_stays_away_until_there_is_room() {
 }
 
 #[tokio::test]
+async fn close_is_sent_while_intake_waits_for_the_disk() {
+    for stop in [false, true] {
+        let (peer, relay) = start().await;
+        let mut talk = peer.upgraded().await;
+        relay.recorder.hold(true);
+        talk.text(&event(1)).await;
+        relay.recorder.holds().await;
+        if stop {
+            relay.stop.cancel();
+        } else {
+            relay.gate.send(Gate::Full).unwrap();
+        }
+        assert_eq!(talk.heard().await, Heard::Close(1000), "stop: {stop}");
+        // Written before the Close came: read when the disk gives again.
+        talk.text(&event(2)).await;
+        talk.close(1000).await;
+        relay.recorder.hold(false);
+        let (reason, _) = relay.recorder.end(0).await;
+        let wanted = if stop {
+            DisconnectReason::Shutdown
+        } else {
+            DisconnectReason::DiskFull
+        };
+        assert_eq!(reason, wanted);
+        assert_eq!(relay.stopped().await[1..3], [document(1), document(2)]);
+    }
+}
+
+#[tokio::test]
 async fn it_comes_back_after_every_kind_of_end() {
     let (peer, relay) = start().await;
     let mut talk = peer.upgraded().await;

@@ -180,6 +180,7 @@ pub(super) enum Told {
 pub(super) struct Recorder {
     told: Arc<watch::Sender<Vec<Told>>>,
     trouble: Arc<Mutex<Trouble>>,
+    held: Arc<watch::Sender<bool>>,
 }
 
 /// What goes wrong at the next documents.
@@ -196,11 +197,27 @@ impl Recorder {
         Self {
             told: Arc::new(watch::channel(vec![]).0),
             trouble: Arc::default(),
+            held: Arc::new(watch::channel(false).0),
         }
     }
 
     pub(super) fn next(&self, trouble: Trouble) {
         *self.trouble.lock().unwrap() = trouble;
+    }
+
+    /// Documents wait from now on, as for a disk that gives nothing; or no longer.
+    pub(super) fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// Returns once documents wait.
+    pub(super) async fn holds(&self) {
+        soon(async {
+            while self.held.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     pub(super) fn told(&self) -> Vec<Told> {
@@ -249,6 +266,9 @@ impl Admit for Recorder {
         if trouble == Trouble::Stopped {
             return Err(Stopped);
         }
+        let mut held = self.held.subscribe();
+        held.wait_for(|held| !held).await.unwrap();
+        drop(held);
         self.tell(received.documents.iter().map(|framed| match framed {
             Framed::Document(document) => {
                 Told::Document(String::from_utf8_lossy(document.bytes()).into_owned())

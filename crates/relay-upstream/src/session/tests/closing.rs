@@ -136,3 +136,16 @@ fn a_busy_window_ends_and_a_refused_reopening_is_not_asked_again() {
     assert_eq!(bench.input(Input::Reopen(false)), []);
     assert_eq!(bench.session.deadline(), Some(secs(20 + 150)));
 }
+
+#[test]
+fn what_was_held_up_is_read_before_the_peers_close_is_given_up() {
+    let mut bench = Bench::open();
+    bench.input(Input::Stop);
+    bench.session.reads_again(secs(60));
+    assert_eq!(bench.session.deadline(), Some(secs(65)));
+    bench.session.reads_again(secs(30));
+    assert_eq!(bench.session.deadline(), Some(secs(65)));
+    bench.closed();
+    bench.session.reads_again(bench.now);
+    assert!(bench.session.is_finished());
+}
