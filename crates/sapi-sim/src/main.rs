@@ -14,11 +14,18 @@ use self::cli::{Cli, Command};
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::from(70)
         }
     }
+}
+
+/// Whether it is only that whoever reads our output has gone: `sapi-sim faults | head`.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    error.downcast_ref().is_some_and(broken)
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

@@ -27,6 +27,16 @@ fn the_list_names_every_fault_and_row() {
 }
 
 #[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut faults = program();
+    let output = faults.arg("faults").stdout(writer).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
 fn it_says_where_it_listens_and_ends_on_sigterm() {
     let flags = [
         "--listen=127.0.0.1:0",
