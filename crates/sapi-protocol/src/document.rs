@@ -25,6 +25,26 @@ const HEARTBEAT: &str = "ClientCheck";
 const WITH_EVENT: [&str; 2] = ["Interaction", "AgentProvChange"];
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// What a document is about, as it is known beside its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels<'a> {
+    /// See [`Document::class`].
+    pub class: Cow<'a, str>,
+    /// See [`Document::event_type`].
+    pub event_type: Cow<'a, str>,
+    /// See [`Document::key`].
+    pub key: Cow<'a, str>,
+    /// See [`Document::media`].
+    pub media: Cow<'a, str>,
+}
+
+impl Labels<'_> {
+    /// See [`Document::is_heartbeat`].
+    pub fn is_heartbeat(&self) -> bool {
+        self.class == HEARTBEAT
+    }
+}
+
 /// One document: well-formed, valid UTF-8, at most 128 levels deep.
 ///
 /// Its bytes are those from the first to the last byte of the root value, a slice of the message it
@@ -129,11 +149,13 @@ impl Document {
 
     /// The media part of the interactionGUID, else mediaType, else nothing.
     pub fn media(&self) -> Cow<'_, str> {
-        let from_guid = match self.text(self.fields.interaction_guid) {
+        self.media_beside(self.text(self.fields.interaction_guid).as_ref())
+    }
+
+    fn media_beside<'a>(&'a self, guid: Option<&Cow<'a, str>>) -> Cow<'a, str> {
+        let from_guid = match guid {
             Some(Cow::Borrowed(guid)) => media_of_guid(guid).map(Cow::Borrowed),
-            Some(Cow::Owned(guid)) => {
-                media_of_guid(&guid).map(|media| Cow::Owned(media.to_owned()))
-            }
+            Some(Cow::Owned(guid)) => media_of_guid(guid).map(|media| Cow::Owned(media.to_owned())),
             None => None,
         };
         from_guid
@@ -141,19 +163,41 @@ impl Document {
             .unwrap_or_default()
     }
 
+    /// Class, type, key and media at once: each field is looked at once.
+    pub fn labels(&self) -> Labels<'_> {
+        let class = self.class();
+        let event_type = if WITH_EVENT.contains(&&*class) {
+            self.text(self.fields.event)
+        } else {
+            None
+        };
+        let event_type = event_type.unwrap_or_else(|| class.clone());
+        let guid = self.text(self.fields.interaction_guid);
+        let media = self.media_beside(guid.as_ref());
+        let key = guid
+            .or_else(|| self.text(self.fields.agent_id))
+            .unwrap_or_else(|| event_type.clone());
+        Labels {
+            class,
+            event_type,
+            key,
+            media,
+        }
+    }
+
     /// What msgInfo says.
     pub fn msg_info(&self) -> MsgInfo<'_> {
-        let number = |span| self.text(span).and_then(|text| plain_decimal(&text));
         MsgInfo {
             instance: self.text(self.fields.instance),
-            sequence: number(self.fields.sequence),
-            timestamp: number(self.fields.timestamp),
+            sequence: self.number(self.fields.sequence),
+            timestamp: self.number(self.fields.timestamp),
         }
     }
 
     /// Whether it is a heartbeat: its class is `ClientCheck`.
     pub fn is_heartbeat(&self) -> bool {
-        self.class() == HEARTBEAT
+        let raw = self.fields.class.of(&self.bytes);
+        raw == Some(HEARTBEAT.as_bytes()) || self.class() == HEARTBEAT
     }
 
     /// The hash of what the document says without its msgInfo.
@@ -165,6 +209,15 @@ impl Document {
     /// XML are apart. The hash is the same in every version: it lies on disk.
     pub fn content_hash(&self) -> u128 {
         self.hash
+    }
+
+    /// The number that a field is; most are digits as they stand.
+    fn number(&self, span: Span) -> Option<u64> {
+        let raw = span.of(&self.bytes)?;
+        match digits(raw) {
+            Some(number) => Some(number),
+            None => plain_decimal(&self.text(span)?),
+        }
     }
 
     /// The text of a field that is there and not empty.
@@ -214,6 +267,17 @@ fn media_of_guid(guid: &str) -> Option<&str> {
         }
         rest = after;
     }
+}
+
+/// A number of up to 19 digits that does not begin with 0, where nothing else stands.
+fn digits(raw: &[u8]) -> Option<u64> {
+    if raw.len() > 19 || matches!(raw.first(), None | Some(b'0')) {
+        return None;
+    }
+    raw.iter().try_fold(0, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        Some(number * 10 + digit)
+    })
 }
 
 /// An unsigned number without sign, blanks or leading zeros: one text for one number.

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::admit::{Connected, Disconnected, Received, Stopped};
 
 /// What may be admitted and not committed, in bytes; a larger message takes all of it.
-const CAPACITY: u32 = 2 << 20;
+const CAPACITY: u32 = 4 << 20;
 /// A group of so many documents is worth committing without waiting for more.
 pub(super) const GROUP_DOCUMENTS: usize = 512;
 /// A group of so many bytes is worth committing without waiting for more.

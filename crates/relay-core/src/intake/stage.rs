@@ -156,7 +156,8 @@ impl Stage {
         group: &mut Group,
     ) {
         let info = document.msg_info();
-        let heartbeat = document.is_heartbeat();
+        let labels = document.labels();
+        let heartbeat = labels.is_heartbeat();
         if let Some(index) = subscription {
             self.observe(index, document, &info, heartbeat, at_ms);
         }
@@ -188,10 +189,10 @@ impl Stage {
             timestamp: info.timestamp,
             id: &self.id,
             subscription: &name,
-            class: &document.class(),
-            event_type: &document.event_type(),
-            key: &document.key(),
-            media: &document.media(),
+            class: &labels.class,
+            event_type: &labels.event_type,
+            key: &labels.key,
+            media: &labels.media,
             instance: info.instance.as_deref().unwrap_or_default(),
         };
         self.head.clear();

@@ -93,12 +93,12 @@ impl Committer {
         loop {
             self.board.waits();
             let spare = self.lane.spare();
-            let mut taken = self.queue.take(self.due(), self.window, spare);
+            let taken = self.queue.take(self.due(), self.window, spare);
             self.board.stages();
             self.stage.now = Instant::now();
             let mut group = self.lane.begin();
-            for queued in &mut taken.items {
-                group = self.item(&mut queued.item, group)?;
+            for queued in &taken.items {
+                group = self.item(&queued.item, group)?;
             }
             self.stage.settle(Instant::now());
             self.stage.notices(&mut group, wall_ms());
@@ -139,7 +139,7 @@ impl Committer {
         }
     }
 
-    fn item(&mut self, item: &mut Item, mut group: Group) -> Result<Group, Lost> {
+    fn item(&mut self, item: &Item, mut group: Group) -> Result<Group, Lost> {
         match item {
             Item::Connected(event) => self.stage.connected(event, &mut group),
             Item::Disconnected(event) => self.stage.disconnected(event),
@@ -148,10 +148,11 @@ impl Committer {
         Ok(group)
     }
 
-    fn received(&mut self, received: &mut Received, mut group: Group) -> Result<Group, Lost> {
+    fn received(&mut self, received: &Received, mut group: Group) -> Result<Group, Lost> {
         let subscription = self.stage.index(&received.subscription);
-        let documents = std::mem::take(&mut received.documents);
-        self.stage.make_room(&mut group, &documents);
+        // They are let go where the commit is: that is work as well.
+        let documents = &received.documents;
+        self.stage.make_room(&mut group, documents);
         for framed in documents {
             match framed {
                 Framed::Document(document) => {
@@ -165,11 +166,11 @@ impl Committer {
                         group = self.lane.begin();
                     }
                     self.stage
-                        .document(subscription, &document, received.at_ms, &mut group);
+                        .document(subscription, document, received.at_ms, &mut group);
                 }
                 Framed::Malformed(malformed) => {
                     self.stage
-                        .malformed(&received.subscription, malformed, received.at_ms);
+                        .malformed(&received.subscription, malformed.clone(), received.at_ms);
                 }
             }
         }

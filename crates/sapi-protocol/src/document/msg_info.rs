@@ -1,7 +1,6 @@
 //! msgInfo and the event id made of it; knows not where in a document it stands.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 /// What msgInfo says of a document; any part can be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,14 +27,23 @@ pub fn event_id(tenant: &str, info: &MsgInfo<'_>) -> Option<String> {
     let mut id = String::with_capacity(tenant.len() + instance.len() + 40);
     id.push_str(tenant);
     id.push(':');
-    for character in instance.chars() {
-        match character {
-            '%' => id.push_str("%25"),
-            ':' => id.push_str("%3A"),
-            other => id.push(other),
-        }
+    let mut rest = instance;
+    while let Some(at) = memchr::memchr2(b'%', b':', rest.as_bytes()) {
+        let (plain, special) = rest.split_at(at);
+        id.push_str(plain);
+        id.push_str(if special.starts_with('%') {
+            "%25"
+        } else {
+            "%3A"
+        });
+        rest = special.get(1..).unwrap_or_default();
     }
-    write!(id, ":{sequence}:{timestamp}").ok()?;
+    id.push_str(rest);
+    let mut digits = itoa::Buffer::new();
+    for number in [sequence, timestamp] {
+        id.push(':');
+        id.push_str(digits.format(number));
+    }
     Some(id)
 }
 
@@ -68,6 +76,14 @@ mod tests {
         let one = event_id("t", &info("a:1", 2, 3));
         assert_eq!(one.as_deref(), Some("t:a%3A1:2:3"));
         assert_ne!(one, event_id("t", &info("a%3A1", 2, 3)));
+    }
+
+    #[test]
+    fn whatever_an_instance_is_its_marks_are_encoded_and_nothing_else() {
+        for (instance, encoded) in [(":", "%3A"), ("%:%", "%25%3A%25"), ("ä:€", "ä%3A€")] {
+            let id = event_id("t", &info(instance, 0, u64::MAX));
+            assert_eq!(id, Some(format!("t:{encoded}:0:{}", u64::MAX)));
+        }
     }
 
     #[test]

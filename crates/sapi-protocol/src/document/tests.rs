@@ -81,7 +81,56 @@ fn the_samples_read_as_documented_in_both_formats() {
             assert_eq!(info.sequence, Some(sequence));
             assert!(info.timestamp.is_some_and(|at| at / 100_000_000 == 16692));
             assert_eq!(document.is_heartbeat(), class == "ClientCheck");
+            agree(&document);
         }
+    }
+}
+
+/// What is looked up at once is what is looked up one by one.
+fn agree(document: &Document) {
+    let labels = document.labels();
+    assert_eq!(labels.class, document.class());
+    assert_eq!(labels.event_type, document.event_type());
+    assert_eq!(labels.key, document.key());
+    assert_eq!(labels.media, document.media());
+    assert_eq!(labels.is_heartbeat(), document.is_heartbeat());
+    assert_eq!(labels.is_heartbeat(), document.class() == "ClientCheck");
+}
+
+#[test]
+fn labels_are_what_is_looked_up_one_by_one_whatever_is_missing_or_escaped() {
+    for text in [
+        "{}",
+        r#"{"Clie\u006etCheck":{}}"#,
+        r#"{"Interaction":{"event":"","agentId":7,"mediaType":"chat"}}"#,
+        r#"{"Interaction":{"event":"E\u00e9","interactionGUID":"int-1a-b-pho\u006ee-00-t","mediaType":"x"}}"#,
+        r#"{"Other":{"event":"E","interactionGUID":"no guid","mediaType":"x"}}"#,
+        "<ClientCheck/>",
+        "<Interaction><event>E&amp;</event><agentId>a</agentId></Interaction>",
+    ] {
+        agree(&parse(text));
+    }
+}
+
+#[test]
+fn digits_are_numbers_only_in_plain_decimal() {
+    let most = u64::MAX.to_string();
+    for (text, number) in [
+        ("7", Some(7)),
+        ("\"7\"", Some(7)),
+        ("0", Some(0)),
+        (&most, Some(u64::MAX)),
+        ("9999999999999999999", Some(9_999_999_999_999_999_999)),
+        ("99999999999999999999", None),
+        ("\"07\"", None),
+        ("\"\\u0037\"", Some(7)),
+        ("\"7 \"", None),
+        ("\"\"", None),
+        ("-7", None),
+        ("7.0", None),
+    ] {
+        let document = parse(&format!(r#"{{"A":{{"msgInfo":{{"sequenceId":{text}}}}}}}"#));
+        assert_eq!(document.msg_info().sequence, number, "{text}");
     }
 }
 
