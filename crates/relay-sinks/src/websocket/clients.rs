@@ -83,13 +83,18 @@ impl Entry {
     }
 
     fn anonymous(root: &CancellationToken) -> Arc<Self> {
-        Arc::new(Self {
-            name: ANONYMOUS.into(),
+        Arc::new(Self::named(ANONYMOUS, root))
+    }
+
+    /// One without a token, who may see everything.
+    pub(super) fn named(name: &str, root: &CancellationToken) -> Self {
+        Self {
+            name: name.into(),
             allowed: None,
             gone: root.child_token(),
             client: None,
             digest: [0; 32],
-        })
+        }
     }
 }
 

@@ -29,6 +29,8 @@ use super::socket::Happened;
 use super::wanted::Wanted;
 
 mod frames;
+#[cfg(test)]
+mod tests;
 
 pub(super) use frames::Frames;
 

@@ -1,7 +1,8 @@
 //! The listener as its clients see it: real sockets, a real journal, a real tungstenite client.
 
 mod access;
-mod fixture;
+pub(super) mod fixture;
+mod group;
 mod http;
 mod sapi;
 mod slow;

@@ -36,9 +36,9 @@ pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("waited too long for {what}"))
 }
 
-pub(super) struct Fixture {
-    pub(super) core: Core,
-    pub(super) metrics: Arc<Metrics>,
+pub(in crate::websocket) struct Fixture {
+    pub(in crate::websocket) core: Core,
+    pub(in crate::websocket) metrics: Arc<Metrics>,
     pub(super) addr: SocketAddr,
     pub(super) clients: Clients,
     pub(super) tls: Option<crate::tls::Acceptor>,
@@ -48,7 +48,7 @@ pub(super) struct Fixture {
     pub(super) dir: TempDir,
 }
 
-pub(super) fn config() -> Config {
+pub(in crate::websocket) fn config() -> Config {
     Config::new("downstream", "acmecorp01", "127.0.0.1:0".parse().unwrap())
 }
 
@@ -61,7 +61,7 @@ pub(super) fn client(name: &str, token: &str, types: &[&str]) -> Client {
 }
 
 impl Fixture {
-    pub(super) async fn new() -> Self {
+    pub(in crate::websocket) async fn new() -> Self {
         Self::with(config(), 64 << 20).await
     }
 
@@ -128,7 +128,7 @@ impl Fixture {
     }
 
     /// Commits so many events of a type, numbered on; returns the number of the last.
-    pub(super) async fn commit(&mut self, class: &str, count: u64) -> u64 {
+    pub(in crate::websocket) async fn commit(&mut self, class: &str, count: u64) -> u64 {
         self.commit_padded(class, count, 10).await
     }
 

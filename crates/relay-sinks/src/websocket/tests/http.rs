@@ -1,6 +1,8 @@
 //! Who may connect, and how the rest is told so.
 
-use tokio::io::AsyncReadExt;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::fixture::{Fixture, client, config, refused, soon};
 use crate::websocket::Config;
@@ -215,4 +217,64 @@ async fn heads_are_bounded_and_keep_alive_works() {
         answer.contains("HTTP/1.1 200") && answer.contains("HTTP/1.1 404"),
         "{answer}"
     );
+}
+
+/// Connections that say nothing, or not all of it, are ended: none is held for its own patience.
+#[tokio::test]
+async fn whoever_does_not_get_to_the_end_of_a_request_is_cut_off() {
+    let relay = Fixture::new().await;
+    let requests = [
+        "",
+        "GET / HTTP/1.1\r\nHo",
+        "GET / HTTP/1.1\r\nHost: x\r\nX-Endless: ",
+        // Answered, and then silent.
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    ];
+    for request in requests {
+        let mut socket = relay.tcp(request).await;
+        let mut answer = vec![0; 1 << 16];
+        if request.ends_with("\r\n\r\n") {
+            assert!(soon("an answer", socket.read(&mut answer)).await.unwrap() > 0);
+        }
+        tokio::time::pause();
+        let started = tokio::time::Instant::now();
+        socket.read_to_end(&mut answer).await.ok();
+        let patience = started.elapsed();
+        tokio::time::resume();
+        assert!(
+            patience <= Duration::from_secs(15),
+            "{request:?} was held for {patience:?}"
+        );
+    }
+}
+
+/// A dribble does not start the clock anew.
+#[tokio::test]
+async fn a_head_that_dribbles_in_is_cut_off_too() {
+    let relay = Fixture::new().await;
+    let mut socket = relay.tcp("GET / HTTP/1.1\r\nHost: x\r\nX-Endless: ").await;
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    let mut byte = [0];
+    loop {
+        let second = tokio::time::timeout(Duration::from_secs(1), socket.read(&mut byte));
+        if second.await.is_ok() || socket.write_all(b"x").await.is_err() {
+            break;
+        }
+    }
+    assert!(started.elapsed() <= Duration::from_secs(15));
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let relay = Fixture::new().await;
+    let request = format!(
+        "POST /v1/session HTTP/1.1\r\nHost: {}\r\nContent-Length: 20\r\n\r\n{{",
+        relay.addr
+    );
+    let mut socket = relay.tcp(&request).await;
+    tokio::time::pause();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
 }
