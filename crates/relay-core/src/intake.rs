@@ -273,6 +273,12 @@ impl Intake {
         Duration::from_micros(self.board.last_commit_us.load(Relaxed)).as_secs_f64() * 1000.0
     }
 
+    /// Makes the commit thread panic, as a defect would.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn break_down(&self) -> Result<(), Stopped> {
+        self.admit(Item::Panic, OVERHEAD, 0).await
+    }
+
     async fn admit(&self, item: Item, bytes: usize, documents: usize) -> Result<(), Stopped> {
         let permit = self.queue.room(bytes).await?;
         self.queue.push(item, permit, bytes, documents)

@@ -22,6 +22,9 @@ pub(super) enum Item {
     Connected(Connected),
     Received(Received),
     Disconnected(Disconnected),
+    /// The commit thread panics: what nothing else can make it do.
+    #[cfg(any(test, feature = "testing"))]
+    Panic,
 }
 
 /// An item and its share of the capacity, given back when the item's commit is done.

@@ -3,6 +3,7 @@
 mod admits;
 mod contents;
 mod disk;
+mod failures;
 mod restarts;
 mod rig;
 mod tells;

@@ -144,6 +144,8 @@ impl Committer {
             Item::Connected(event) => self.stage.connected(event, &mut group),
             Item::Disconnected(event) => self.stage.disconnected(event),
             Item::Received(received) => return self.received(received, group),
+            #[cfg(any(test, feature = "testing"))]
+            Item::Panic => std::panic::resume_unwind(Box::new("told to")),
         }
         Ok(group)
     }

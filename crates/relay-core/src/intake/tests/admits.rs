@@ -1,11 +1,14 @@
 //! What is admitted becomes durable and visible, once.
 
+use std::sync::Arc;
+
 use sapi_protocol::Framed;
 
 use super::{Doc, Rig};
 use crate::admit::{Admit, Received, Stopped};
+use crate::intake::{CloseError, CoreConfig};
 use crate::notice::NoticeKind;
-use crate::{Core, Kind};
+use crate::{Core, Kind, Metrics};
 
 #[tokio::test]
 async fn documents_become_events_in_order_with_their_bytes() {
@@ -183,6 +186,27 @@ async fn a_closed_intake_admits_nothing_and_keeps_what_it_admitted() {
     assert_eq!(intake.documents(received).await, Err(Stopped));
     assert!(!intake.is_alive());
     intake.flush().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_commit_thread_that_panics_is_told() {
+    let rig = Rig::new(&["a"]);
+    rig.admit("a", &[Doc::event(1)]).await;
+    rig.core.intake.flush().await;
+    let intake = rig.core.intake.clone();
+    let (broken, ()) = tokio::join!(intake.break_down(), intake.ended());
+    broken.unwrap();
+    assert!(!intake.is_alive() && !intake.writable());
+    intake.flush().await;
+    assert_eq!(intake.break_down().await, Err(Stopped));
+    let closed = rig.core.close().await;
+    assert!(matches!(closed, Err(CloseError::Panicked)), "{closed:?}");
+    // What was committed before is there, and nothing keeps the next start from it.
+    let core = Core::open(CoreConfig {
+        metrics: Arc::new(Metrics::new().unwrap()),
+        ..rig.config
+    });
+    assert_eq!(core.unwrap().bus.last().0, 1);
 }
 
 #[tokio::test]
