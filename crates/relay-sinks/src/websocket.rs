@@ -25,6 +25,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod auth;
+mod budget;
 mod clients;
 mod config;
 mod cookies;

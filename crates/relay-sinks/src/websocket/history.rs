@@ -100,9 +100,8 @@ impl History {
             match self.reader.ready_batch(LIMIT).await {
                 Ok(None) => break,
                 Ok(Some(batch)) => {
-                    let chunk = self.chunk(&batch);
-                    if !chunk.is_empty() {
-                        return Ok(Some(chunk.into()));
+                    if let Some(chunk) = self.chunk(&batch) {
+                        return Ok(Some(chunk));
                     }
                 }
                 Err(ReadError::Skipped(skipped)) => return Ok(Some(self.skipped(skipped))),
@@ -116,26 +115,41 @@ impl History {
         Ok(None)
     }
 
-    fn chunk(&mut self, batch: &Batch) -> Vec<u8> {
-        let hub = &self.admission.hub;
-        let mut chunk = Vec::new();
-        let mut count = 0;
-        for event in batch
-            .events()
-            .take_while(|event| event.offset() <= self.until)
-        {
-            if count == self.left {
+    fn chunk(&mut self, batch: &Batch) -> Option<Bytes> {
+        let hub = std::sync::Arc::clone(&self.admission.hub);
+        let (chunk, count, _) = self.write(batch, self.left);
+        if count == 0 {
+            return None;
+        }
+        let (chunk, count) = match hub.budget.take(chunk) {
+            Ok(chunk) => (chunk, count),
+            Err(_too_much) => {
+                // One event at a time goes whatever others hold; the rest is read again.
+                let (chunk, count, last) = self.write(batch, 1);
+                self.reader.seek(last);
+                (chunk.into(), count)
+            }
+        };
+        self.left -= count;
+        hub.events.inc_by(count);
+        Some(chunk)
+    }
+
+    /// So many events of a batch that the client wants: how many, and the last of them.
+    fn write(&self, batch: &Batch, most: u64) -> (Vec<u8>, u64, Offset) {
+        let (mut chunk, mut count, mut last) = (Vec::new(), 0, batch.upto());
+        for event in batch.events() {
+            if count == most || event.offset() > self.until {
                 break;
             }
             if self.wish.select.passes(event) {
-                cloudevents::structured(event, &hub.source, &mut chunk);
+                cloudevents::structured(event, &self.admission.hub.source, &mut chunk);
                 chunk.push(b'\n');
+                last = event.offset();
                 count += 1;
             }
         }
-        self.left -= count;
-        hub.events.inc_by(count);
-        chunk
+        (chunk, count, last)
     }
 
     fn skipped(&self, skipped: Skipped) -> Bytes {

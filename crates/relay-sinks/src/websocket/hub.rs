@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
+use super::budget::Budget;
 use super::clients::{Clients, Entry};
 use super::cookies::Cookies;
 use super::group::Groups;
@@ -69,6 +70,7 @@ pub(super) struct Hub {
     pub(super) slots: Slots,
     pub(super) converted: Converted,
     pub(super) filters: Filters,
+    pub(super) budget: Budget,
     pub(super) groups: Groups,
     /// Cancelled when the relay stops; every client's token is a child of it.
     pub(super) stop: CancellationToken,
@@ -92,6 +94,7 @@ impl Hub {
             cookies: Cookies::default(),
             converted: Converted::default(),
             filters: Filters::default(),
+            budget: Budget::default(),
             groups: Groups::new(Handle::current().metrics().num_workers()),
             events: metrics.client_events_total.with_label_values(&[name]),
             connected: metrics.clients_connected.with_label_values(&[name]),

@@ -104,32 +104,43 @@ impl Events {
     }
 
     fn chunk(&mut self, batch: &Batch) -> Option<Bytes> {
+        let hub = std::sync::Arc::clone(&self.admission.hub);
+        let (chunk, count, _) = self.write(batch, usize::MAX);
+        if count == 0 {
+            return None;
+        }
+        let (chunk, count) = match hub.budget.take(chunk) {
+            Ok(chunk) => (chunk, count),
+            Err(_too_much) => {
+                // One event at a time goes whatever others hold; the rest is read again.
+                let (chunk, count, last) = self.write(batch, 1);
+                self.reader.seek(last);
+                (chunk.into(), count)
+            }
+        };
+        hub.events.inc_by(count);
+        self.told = self.reader.position();
+        Some(chunk)
+    }
+
+    /// So many events of a batch that the client wants: how many, and the last of them.
+    fn write(&self, batch: &Batch, most: usize) -> (Vec<u8>, u64, Offset) {
         let hub = &self.admission.hub;
-        let (mut chunk, mut count) = (Vec::new(), 0);
-        for event in batch
-            .events()
-            .filter(|event| self.wish.select.passes(event))
-        {
+        let (mut chunk, mut count, mut last) = (Vec::new(), 0, batch.upto());
+        let wanted = batch.events().filter(|it| self.wish.select.passes(it));
+        for event in wanted.take(most) {
             let frame = event_frame(event, self.wish.shape, &hub.source);
             let head = event.head();
             let event_type = match event.kind() {
                 relay_core::Kind::Notice => "notice",
                 relay_core::Kind::Event | relay_core::Kind::Sighting => head.event_type,
             };
-            sse_event(
-                &mut chunk,
-                hub.bus.cursor(event.offset()),
-                event_type,
-                payload(frame),
-            );
+            last = event.offset();
+            let cursor = hub.bus.cursor(last);
+            sse_event(&mut chunk, cursor, event_type, payload(frame));
             count += 1;
         }
-        hub.events.inc_by(count);
-        if count == 0 {
-            return None;
-        }
-        self.told = batch.upto();
-        Some(chunk.into())
+        (chunk, count, last)
     }
 
     fn skipped(&self, skipped: Skipped) -> Bytes {

@@ -2,12 +2,10 @@
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
 
-use super::super::clients::Clients;
 use super::super::query::Wish;
 use super::super::stream;
-use super::super::tests::fixture::{Fixture, config};
+use super::super::tests::fixture::Fixture;
 use super::super::wire::Wire;
 use super::*;
 
@@ -21,10 +19,7 @@ struct Peers {
 impl Peers {
     async fn new() -> Self {
         let relay = Fixture::new().await;
-        let root = CancellationToken::new();
-        let clients = Clients::new(config(), root.clone()).unwrap();
-        let store = (relay.core.store.clone(), &*relay.metrics);
-        let hub = Hub::new(config(), relay.core.bus.clone(), clients, root, store);
+        let hub = relay.hub();
         Self {
             relay,
             hub,

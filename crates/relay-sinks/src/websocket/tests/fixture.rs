@@ -25,6 +25,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
 use crate::Secret;
+use crate::websocket::hub::Hub;
 use crate::websocket::{Client, Clients, Config, Context, Websocket};
 
 /// Everything that a test waits for comes long before this.
@@ -207,6 +208,14 @@ impl Fixture {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// What the connections of another sink over the same bus would share.
+    pub(in crate::websocket) fn hub(&self) -> Arc<Hub> {
+        let root = CancellationToken::new();
+        let clients = Clients::new(config(), root.clone()).unwrap();
+        let store = (self.core.store.clone(), &*self.metrics);
+        Hub::new(config(), self.core.bus.clone(), clients, root, store)
     }
 
     pub(super) fn left(&self, reason: &str) -> u64 {

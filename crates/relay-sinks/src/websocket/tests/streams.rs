@@ -1,9 +1,14 @@
 //! `/v1/events` and `/v1/history`.
 
+use http_body_util::BodyExt;
+use relay_core::From;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::fixture::{Fixture, config, number, soon};
+use crate::websocket::query::Wish;
+use crate::websocket::{history, sse};
 
 /// A client of `/v1/events` that reads lines.
 struct Sse(BufReader<TcpStream>);
@@ -176,4 +181,45 @@ async fn silent_events_say_their_cursor_now_and_then() {
         assert!(sse.0.read_line(&mut line).await.unwrap() > 0);
     }
     assert_eq!(line.trim_end(), start);
+}
+
+/// Where others hold the whole budget, an event goes at a time, and none is left out.
+#[tokio::test]
+async fn answers_go_on_by_small_steps_when_others_hold_the_memory() {
+    let mut relay = Fixture::new().await;
+    relay.commit_padded("AgentStatusChange", 20, 5000).await;
+    let hub = relay.hub();
+    let held = hub.budget.take(vec![0; 64 << 20]).unwrap();
+    let wish = || Wish {
+        from: Some(From::Earliest),
+        limit: Some(20),
+        ..Wish::default()
+    };
+    let admission = || hub.admit(&hub.clients.anonymous().unwrap()).unwrap();
+    let mut history = history::open(admission(), wish()).await.unwrap();
+    let mut events = sse::open(admission(), wish()).await.unwrap();
+    let greeting = events.frame().await.unwrap().unwrap();
+    assert!(!text(greeting).contains("data:"));
+    for n in 1..=20 {
+        let line = text(history.frame().await.unwrap().unwrap());
+        assert_eq!(
+            number(&serde_json::from_str::<Value>(&line).unwrap()["data"]),
+            n
+        );
+        let chunk = text(events.frame().await.unwrap().unwrap());
+        assert_eq!(chunk.matches("data: ").count(), 1);
+        assert!(chunk.contains(&format!("\"n\":{n},")), "{chunk}");
+    }
+    assert!(history.frame().await.is_none());
+    drop(held);
+    let mut history = history::open(admission(), wish()).await.unwrap();
+    let lines = text(history.frame().await.unwrap().unwrap());
+    assert!(
+        lines.lines().count() > 1,
+        "with room there are many at once"
+    );
+}
+
+fn text(frame: hyper::body::Frame<bytes::Bytes>) -> String {
+    String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
 }
