@@ -172,7 +172,8 @@ impl DeadLetters {
     ) -> Result<Self, OpenError> {
         let options = LogOptions {
             segment_bytes: (config.retention_bytes / 16).clamp(1 << 20, 16 << 20),
-            segment_age: (config.retention_age / 8).max(Duration::from_hours(1)),
+            segment_age: (config.retention_age / 8)
+                .max(Duration::from_hours(1).min(config.retention_age)),
             identity: tenant.to_owned(),
             reserve_bytes: 0,
         };
@@ -249,7 +250,7 @@ impl DeadLetters {
         for (label, place) in placed {
             kept.counts.add(label, place);
         }
-        self.trim(&mut kept);
+        self.trim(&mut kept, None);
         self.show(&kept);
         Ok(())
     }
@@ -327,11 +328,22 @@ impl DeadLetters {
         }
     }
 
-    fn trim(&self, kept: &mut Kept) {
+    /// Drops what is older than its retention; also when nothing more is kept. `now_ms`: the clock
+    /// that retention goes by.
+    pub(crate) fn age(&self, now_ms: u64) {
+        let mut kept = self.lock();
+        if let Some(Err(error)) = kept.writer.as_mut().map(Writer::roll_if_old) {
+            tracing::warn!(%error, "the segment of the dead letters could not be closed");
+        }
         let age_ms = u64::try_from(self.0.config.retention_age.as_millis()).unwrap_or(u64::MAX);
+        self.trim(&mut kept, Some(now_ms.saturating_sub(age_ms)));
+        self.show(&kept);
+    }
+
+    fn trim(&self, kept: &mut Kept, older_than_ms: Option<u64>) {
         let policy = TrimPolicy {
             passed: Offset(u64::MAX),
-            older_than_ms: Some(kept.last_ms.saturating_sub(age_ms)),
+            older_than_ms,
             max_bytes: Some(self.0.config.retention_bytes),
         };
         match self.0.log.trim(&policy) {

@@ -142,6 +142,70 @@ async fn the_oldest_are_dropped_first_and_counted() {
     }
 }
 
+#[tokio::test]
+async fn letters_age_also_when_nothing_more_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let day_ms = 24 * 3_600_000;
+    let (letters, metrics) = open(dir.path(), config());
+    letters.put(vec![letter(Some("lake"), 1)]).await.unwrap();
+    letters.age(1_001 + 30 * day_ms);
+    assert_eq!(letters.count("lake"), 1, "its segment may still be written");
+    letters.close();
+    drop(letters);
+    // A wall clock that leaps far ahead ages nothing by itself.
+    let (letters, _) = open(dir.path(), config());
+    letters
+        .put(vec![letter(Some("lake"), 9000 * day_ms)])
+        .await
+        .unwrap();
+    assert_eq!(letters.count("lake"), 2);
+    letters.age(1_001 + 30 * day_ms);
+    assert_eq!(letters.count("lake"), 2);
+    letters.age(1_002 + 30 * day_ms);
+    assert_eq!(letters.count("lake"), 1);
+    assert_eq!(letters.list(None, None, 10).await.unwrap().items.len(), 1);
+    assert_eq!(metrics.dead_letters.with_label_values(&["lake"]).get(), 1);
+}
+
+#[tokio::test]
+async fn the_segment_that_is_written_ages_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = DeadLetterConfig {
+        retention_age: Duration::from_millis(1),
+        ..config()
+    };
+    let (letters, metrics) = open(dir.path(), bounds);
+    letters.put(vec![letter(Some("lake"), 1)]).await.unwrap();
+    // The segment is a millisecond old before long.
+    while letters.count("lake") > 0 {
+        letters.age(1_000_000);
+    }
+    assert_eq!(metrics.dead_letters_dropped_total.get(), 1);
+    letters.put(vec![letter(Some("lake"), 2)]).await.unwrap();
+    assert_eq!(letters.count("lake"), 1);
+}
+
+#[test]
+fn a_million_letters_of_changing_origin_take_little() {
+    let mut counts = Counts::default();
+    for place in 1..=1_000_000u64 {
+        counts.add(
+            ["lake", "hook", "upstream"][usize::try_from(place % 3).unwrap()],
+            place,
+        );
+    }
+    assert!(counts.bytes() < 3 << 20, "{}", counts.bytes());
+    assert_eq!(counts.trim(500_001), 500_000);
+    assert!(counts.bytes() < 2 << 20, "{}", counts.bytes());
+    assert_eq!(counts.last(), Some(1_000_000));
+    assert!(!counts.holds(500_000) && counts.holds(500_001));
+    // Places may be far apart.
+    counts.add("lake", 1 << 60);
+    assert!(counts.holds(1 << 60) && !counts.holds(1 << 59));
+    assert!(counts.bytes() < 2 << 20);
+    assert!(counts.remove(1 << 60) && !counts.remove(1 << 60));
+}
+
 proptest! {
     #[test]
     fn counts_are_those_of_a_list(

@@ -46,6 +46,8 @@ pub(super) struct Keeper {
     pub(super) gate: watch::Sender<Gate>,
     pub(super) dir: PathBuf,
     pub(super) reserve: u64,
+    /// What is beside the journal is to be aged: the time that retention goes by.
+    pub(super) ages: Option<u64>,
     trouble: Option<Trouble>,
     failures: u32,
 }
@@ -90,6 +92,7 @@ impl Keeper {
             gate,
             dir,
             reserve,
+            ages: None,
             trouble,
             failures,
         };

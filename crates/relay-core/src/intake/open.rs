@@ -154,7 +154,7 @@ fn start(
     let (gate, gate_seen) = watch::channel(Gate::Open);
     let (epoch, since_ms) = (log.epoch(), last_ms.unwrap_or(0));
     let stage = Stage::new(config, epoch, dedup, since_ms, &store, notices.clone());
-    let keeper = Keeper::new(Parts {
+    let mut keeper = Keeper::new(Parts {
         writer,
         log,
         store: store.clone(),
@@ -173,6 +173,7 @@ fn start(
         board: Arc::clone(&board),
     };
     let retention = Retention::new(config.journal, last_ms, &keeper);
+    keeper.ages = Some(retention.now_ms());
     let publisher = Publisher {
         keeper,
         bus: bus.clone(),

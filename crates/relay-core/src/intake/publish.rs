@@ -77,9 +77,13 @@ impl Publisher {
             metrics
                 .bus_memory_bytes
                 .set(i64::try_from(self.bus.memory_bytes()).unwrap_or(i64::MAX));
-            self.gaps.append(placed);
         }
+        self.gaps.append(placed);
         self.keep_letters(malformed);
+        if let Some(now_ms) = self.keeper.ages.take() {
+            self.gaps.age(now_ms);
+            self.dead_letters.age(now_ms);
+        }
         self.board.committed();
         let Some(Done { mut items, ticket }) = done else {
             return Ok(VecDeque::new());
@@ -113,7 +117,7 @@ impl Publisher {
 
     /// Whether something is to be tried again although nothing new has come.
     pub(super) fn tries_again(&self) -> bool {
-        self.keeper.in_trouble() || !self.letters.is_empty()
+        self.keeper.in_trouble() || !self.letters.is_empty() || self.gaps.is_pending()
     }
 
     /// Closes the logs.

@@ -14,6 +14,8 @@ use crate::notice::{NoticeDraft, NoticeKind};
 pub(super) const EVERY: Duration = Duration::from_secs(30);
 /// How often the retention clock is saved: an idle relay writes next to nothing.
 const SAVED: Duration = Duration::from_mins(10);
+/// How often what is beside the journal is aged: dead letters, the list of gaps.
+const AGED: Duration = Duration::from_hours(1);
 /// The fact under which the retention clock is saved.
 const CLOCK: &str = "retention_clock";
 
@@ -24,6 +26,7 @@ pub(super) struct Retention {
     clock: Clock,
     due: Instant,
     saved: Option<Instant>,
+    aged: Instant,
 }
 
 impl Retention {
@@ -47,7 +50,13 @@ impl Retention {
             clock,
             due: now + EVERY,
             saved: None,
+            aged: now,
         }
+    }
+
+    /// The time that retention goes by.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.retention_ms()
     }
 
     /// When it looks again.
@@ -59,7 +68,7 @@ impl Retention {
     pub(super) fn look(&mut self, keeper: &mut Keeper, now: Instant) {
         self.due = now + EVERY;
         let wall_ms = wall_ms();
-        if let Some(jump) = self.clock.look(wall_ms, now) {
+        if let Some(jump) = self.clock.look(wall_ms, keeper.log.last_time_ms(), now) {
             notice(jump, keeper);
         }
         if self
@@ -67,9 +76,12 @@ impl Retention {
             .is_none_or(|saved| now.saturating_duration_since(saved) >= SAVED)
         {
             self.saved = Some(now);
-            let clock = [self.clock.retention_ms(), wall_ms];
-            let clock = clock.map(u64::to_le_bytes).concat();
+            let clock = self.clock.saved().map(u64::to_le_bytes).concat();
             keeper.store.set(Table::Facts, CLOCK, clock);
+        }
+        if now.saturating_duration_since(self.aged) >= AGED {
+            self.aged = now;
+            keeper.ages = Some(self.now_ms());
         }
         keeper.store.expect_no_more();
         if let Err(error) = keeper.writer.roll_if_old() {

@@ -15,6 +15,7 @@ use crate::continuity::Continuity;
 use crate::dead_letters::{DeadLetter, Origin};
 use crate::dedup::{Counts, Dedup, Slot, Verdict};
 use crate::event::{Head, Kind};
+use crate::intake::clock::MemoryClock;
 use crate::intake::queue::GROUP_BYTES;
 use crate::intake::{Across, CoreConfig};
 use crate::notice::{Notice, NoticeDraft, NoticeKind, Notices, timestamp};
@@ -57,6 +58,8 @@ pub(in crate::intake) struct Stage {
     pub(in crate::intake) now: Instant,
     /// Journal time: the newest record's.
     last_ms: u64,
+    /// Journal time without the leaps of the wall clock.
+    memory_clock: MemoryClock,
     /// The last arrival that lay before journal time by far was noticed.
     behind: bool,
     head: Vec<u8>,
@@ -118,6 +121,7 @@ impl Stage {
             metrics: Arc::clone(&config.metrics),
             now: Instant::now(),
             last_ms,
+            memory_clock: MemoryClock::new(last_ms, Instant::now()),
             behind: false,
             head: Vec::new(),
             id: String::new(),
@@ -171,7 +175,8 @@ impl Stage {
         let content = document.content_hash();
         let id = event_id(&self.tenant, &info);
         let id_hash = id.as_deref().map(id_hash);
-        let verdict = self.dedup.admit(id_hash, content, slot, time_ms);
+        let memory_ms = self.memory_clock.at(time_ms, self.now);
+        let verdict = self.dedup.admit(id_hash, content, slot, memory_ms);
         if matches!(verdict, Verdict::Duplicate | Verdict::Sighted(_)) {
             known.inspect(|known| known.duplicates.inc());
             if let Verdict::Sighted(counts) = verdict {

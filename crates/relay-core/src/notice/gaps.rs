@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use relay_journal::{Log, LogOptions, Offset, OpenError, ReadError, TrimPolicy, Writer};
+use relay_journal::{Group, Log, LogOptions, Offset, OpenError, ReadError, TrimPolicy, Writer};
 
 use super::{Notice, Page};
 use crate::event::Kind;
@@ -15,6 +15,8 @@ const KEPT: usize = 10_000;
 const KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
 const BYTES: u64 = 32 << 20;
 const CHUNK: usize = 1 << 20;
+/// What could not be written is held up to so many bytes.
+const PENDING: usize = 4 << 20;
 
 /// The notices that are listed, each with its place in the list.
 #[derive(Debug, Default)]
@@ -25,9 +27,14 @@ pub(crate) struct GapList {
 impl GapList {
     fn push(&mut self, place: u64, at_ms: u64, notice: Notice) {
         self.items.push_back((place, at_ms, notice));
-        let oldest = at_ms.saturating_sub(KEPT_MS);
-        let expired = |(_, at, _): &(u64, u64, Notice)| *at < oldest;
-        while self.items.len() > KEPT || self.items.front().is_some_and(expired) {
+        while self.items.len() > KEPT {
+            self.items.pop_front();
+        }
+    }
+
+    fn age(&mut self, oldest_ms: u64) {
+        let expired = |(_, at, _): &(u64, u64, Notice)| *at < oldest_ms;
+        while self.items.front().is_some_and(expired) {
             self.items.pop_front();
         }
     }
@@ -64,6 +71,8 @@ pub(crate) struct GapLog {
     writer: Writer,
     log: Log,
     list: Arc<RwLock<GapList>>,
+    /// What could not be written yet: it is written before anything else.
+    pending: Option<Group>,
 }
 
 impl GapLog {
@@ -103,6 +112,7 @@ impl GapLog {
             writer,
             log,
             list: Arc::new(RwLock::new(list)),
+            pending: None,
         })
     }
 
@@ -117,38 +127,86 @@ impl GapLog {
         list.items.back().map(|(.., notice)| notice.id.clone())
     }
 
-    /// Lists what has been journaled. A failure leaves the notices in the journal and, until the
-    /// next start, in the list.
+    /// Lists what has been journaled. What can't be written is listed all the same, and written with
+    /// what comes next, be it nothing.
     pub(crate) fn append(&mut self, notices: Vec<Notice>) {
         let gaps: Vec<_> = notices
             .into_iter()
             .filter(|notice| notice.kind.is_gap())
             .collect();
         if gaps.is_empty() {
+            self.retry();
             return;
         }
-        let mut group = self.writer.begin();
-        let mut placed = Vec::with_capacity(gaps.len());
-        for notice in gaps {
-            let at_ms = u64::try_from(notice.at.as_millisecond()).unwrap_or(0);
-            let body = serde_json::to_vec(&notice).unwrap_or_default();
-            let offset = group.push(Kind::Notice as u8, at_ms, &[], &body);
-            placed.push((offset.0, at_ms, notice));
-        }
-        if let Err(error) = self.writer.commit(group) {
-            let (_, error) = error.into_parts();
-            tracing::warn!(%error, "the list of gaps could not be written: its last entries are in the journal only");
-        }
-        let oldest = placed.last().map(|(_, at, _)| at.saturating_sub(KEPT_MS));
+        let group = self.pending.take();
+        let mut group = group.unwrap_or_else(|| self.writer.begin());
+        let mut unlisted = 0_usize;
         {
             let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-            for (place, at_ms, notice) in placed {
-                list.push(place, at_ms, notice);
+            for notice in gaps {
+                if group.bytes() > PENDING {
+                    unlisted += 1;
+                    continue;
+                }
+                let at_ms = u64::try_from(notice.at.as_millisecond()).unwrap_or(0);
+                let body = serde_json::to_vec(&notice).unwrap_or_default();
+                let place = group.push(Kind::Notice as u8, at_ms, &[], &body);
+                list.push(place.0, at_ms, notice);
             }
         }
+        if unlisted > 0 {
+            tracing::warn!(
+                unlisted,
+                "notices are in the journal, and not in the list of gaps"
+            );
+        }
+        self.write(group);
+    }
+
+    /// Whether something could not be written yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Writes what could not be written before.
+    fn retry(&mut self) {
+        if let Some(group) = self.pending.take() {
+            self.write(group);
+        }
+    }
+
+    fn write(&mut self, group: Group) {
+        match self.writer.commit(group) {
+            Ok(_) => self.trim(None),
+            Err(error) => {
+                let (group, error) = error.into_parts();
+                tracing::warn!(%error, "the list of gaps could not be written; it is tried again");
+                self.pending = Some(group);
+            }
+        }
+    }
+
+    /// Forgets what is older than the list reaches; also when nothing new is listed. `now_ms`: the
+    /// clock that retention goes by.
+    pub(crate) fn age(&mut self, now_ms: u64) {
+        let oldest_ms = now_ms.saturating_sub(KEPT_MS);
+        self.list
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .age(oldest_ms);
+        if self.pending.is_some() {
+            return;
+        }
+        if let Err(error) = self.writer.roll_if_old() {
+            tracing::warn!(%error, "the segment of the list of gaps could not be closed");
+        }
+        self.trim(Some(oldest_ms));
+    }
+
+    fn trim(&self, older_than_ms: Option<u64>) {
         let policy = TrimPolicy {
             passed: Offset(u64::MAX),
-            older_than_ms: oldest,
+            older_than_ms,
             max_bytes: Some(BYTES),
         };
         if let Err(error) = self.log.trim(&policy) {
@@ -157,7 +215,8 @@ impl GapLog {
     }
 
     /// Closes the log.
-    pub(crate) fn close(self) {
+    pub(crate) fn close(mut self) {
+        self.retry();
         if let Err(error) = self.writer.close() {
             tracing::warn!(%error, "closing the list of gaps");
         }

@@ -161,8 +161,12 @@ fn the_list_keeps_thirty_days_and_ten_thousand() {
     gap(&mut log, 1, NoticeKind::Disconnected, day);
     gap(&mut log, 2, NoticeKind::Disconnected, 31 * day);
     assert_eq!(log.list().read().unwrap().page(None, 10).items.len(), 2);
-    gap(&mut log, 3, NoticeKind::Disconnected, 31 * day + 1);
+    log.age(31 * day);
     assert_eq!(log.list().read().unwrap().page(None, 10).items.len(), 2);
+    log.age(31 * day + 1);
+    let left = log.list().read().unwrap().page(None, 10).items;
+    assert_eq!(left.len(), 1, "without anything new");
+    assert!(left[0].id.ends_with(".2"));
     let many =
         (0..11_000).map(|n| draft(NoticeKind::Skipped).place(format!("notice:{n}"), 32 * day));
     log.append(many.collect());
@@ -170,4 +174,40 @@ fn the_list_keeps_thirty_days_and_ten_thousand() {
         log.list().read().unwrap().page(None, 20_000).items.len(),
         10_000
     );
+}
+
+#[test]
+fn what_could_not_be_written_is_listed_and_written_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gaps");
+    let mut log = GapLog::open(&path, "acme").unwrap();
+    gap(&mut log, 1, NoticeKind::Disconnected, 1);
+    log.close();
+    let mut log = GapLog::open(&path, "acme").unwrap();
+    // A segment can't be made while the folder is elsewhere.
+    let aside = dir.path().join("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    gap(&mut log, 2, NoticeKind::PossibleLoss, 2);
+    gap(&mut log, 3, NoticeKind::CertainLoss, 3);
+    assert!(log.is_pending());
+    let listed = log.list().read().unwrap().page(None, 10);
+    assert_eq!(listed.items.len(), 3);
+    log.append(Vec::new());
+    assert!(log.is_pending());
+    // And it does not grow for ever.
+    for n in 4..20_000 {
+        let text = "x".repeat(1000);
+        let notice = NoticeDraft::new(NoticeKind::Skipped, text).place(format!("notice:{n}"), n);
+        log.append(vec![notice]);
+    }
+    assert!(log.list().read().unwrap().page(None, 20_000).items.len() < 5_000);
+    std::fs::rename(&aside, &path).unwrap();
+    log.append(Vec::new());
+    assert!(!log.is_pending());
+    gap(&mut log, 20_000, NoticeKind::Disconnected, 20_000);
+    let before = log.list().read().unwrap().page(None, 20_000);
+    log.close();
+    let log = GapLog::open(&path, "acme").unwrap();
+    assert_eq!(log.list().read().unwrap().page(None, 20_000), before);
+    assert_eq!(before.items[..3], listed.items[..]);
 }

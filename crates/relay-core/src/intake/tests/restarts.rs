@@ -33,7 +33,11 @@ async fn the_memory_of_ids_looks_back_from_the_newest_record() {
     rig.admit_at("a", old, &[Doc::event(1)]).await;
     assert_eq!(rig.ids().await.len(), 1);
     rig.admit_at("a", old + 9_000_001, &[Doc::event(2)]).await;
+    // A leap of the clock is no reason to forget what was committed a moment ago.
     rig.admit_at("a", old + 9_000_002, &[Doc::event(1)]).await;
+    assert_eq!(rig.ids().await.len(), 2);
+    let rig = rig.reopen(|_| {}).await.unwrap();
+    rig.admit_at("a", old + 9_000_003, &[Doc::event(1)]).await;
     assert_eq!(
         rig.ids().await.len(),
         3,
@@ -223,4 +227,17 @@ async fn a_damaged_last_record_costs_no_more_than_itself() {
     rig.core.intake.flush().await;
     let duplicates = &rig.config.metrics.duplicates_total;
     assert_eq!(duplicates.with_label_values(&["a"]).get(), 2);
+}
+
+#[tokio::test]
+async fn a_leap_of_the_clock_doubles_nothing() {
+    let rig = Rig::new(&["a"]);
+    let hours = 3_600_000;
+    let docs: Vec<_> = (1..=100).map(Doc::event).collect();
+    rig.admit_at("a", now_ms(), &docs).await;
+    for at_ms in [now_ms() + 3 * hours, now_ms(), now_ms() + 24 * hours] {
+        rig.admit_at("a", at_ms, &[Doc::event(at_ms)]).await;
+        rig.admit_at("a", at_ms, &docs).await;
+    }
+    assert_eq!(rig.ids().await.len(), 103);
 }
