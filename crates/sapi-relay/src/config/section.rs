@@ -16,6 +16,8 @@ use super::secret::Secret;
 use super::units;
 use super::value::{from_text, nearest, shown, tag_below};
 
+mod secrets;
+
 /// One table of the configuration.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
