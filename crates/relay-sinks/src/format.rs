@@ -6,6 +6,6 @@ pub enum Format {
     /// The body is the event's bytes; CloudEvents attributes stand in headers.
     #[default]
     Binary,
-    /// The body is the CloudEvent as JSON.
+    /// The body is the `CloudEvent` as JSON.
     Structured,
 }

@@ -5,13 +5,14 @@
 //! * **JetStream**: an event is confirmed when the stream's acknowledgement is there. Publishes are pipelined.
 //!   `Nats-Msg-Id` is the event's id, so that what comes again within the stream's duplicate window is
 //!   stored once; an acknowledgement that calls it a duplicate confirms it.
+//! * **Order** per key holds in the stream, whatever was stored in which attempt ([`order`]).
 //! * **Core NATS** loses messages: an event is confirmed when it was handed to the server's socket,
 //!   whether somebody listens or not, and whether the server has read it or not.
 //!
 //! # One connection, used once
 //! async-nats connects again by itself and would then send what its queue still holds, while what was
 //! under way before is lost: later events of a key would be stored before earlier ones. So a client
-//! that was disconnected is not let in again ([`connection`]); the worker connects anew and hands
+//! that was disconnected is not let in again (see [`connection`]); the worker connects anew and hands
 //! over from the oldest unsettled event on. An earlier connection can only repeat, in order, what comes
 //! again anyway.
 
@@ -20,7 +21,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_nats::PublishErrorKind;
-use async_nats::jetstream::message::PublishMessage;
 use relay_core::Cursor;
 use relay_core::cloudevents::Source;
 use relay_core::sink::{Delivery, Failure, Outcome, Outcomes, Sink};
@@ -28,20 +28,22 @@ use relay_core::sink::{Delivery, Failure, Outcome, Outcomes, Sink};
 use crate::Format;
 use crate::tls::ClientTls;
 
-mod ack;
 mod auth;
 mod connection;
 mod failure;
 mod message;
+mod order;
+mod round;
 mod stream;
 mod subject;
 
 pub use auth::Auth;
 pub use subject::{Subject, SubjectError};
 
-use ack::Sent;
 use connection::Link;
 use message::Composer;
+use order::Order;
+use subject::Untaken;
 
 /// A NATS sink, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +89,6 @@ pub struct Tls {
 pub struct Nats {
     shared: Arc<Shared>,
     link: Option<Link>,
-    /// What nobody took when it was published last: looked at when the stream is checked.
-    untaken: Arc<subject::Untaken>,
     /// Streams that were warned of.
     warned: HashSet<String>,
 }
@@ -97,6 +97,9 @@ pub struct Nats {
 struct Shared {
     config: Config,
     composer: Composer,
+    order: Order,
+    /// What no stream took when it was published last: looked at when the stream is checked.
+    untaken: Untaken,
 }
 
 impl Nats {
@@ -104,9 +107,13 @@ impl Nats {
     pub fn new(config: Config, source: Source) -> Self {
         let composer = Composer::new(&config, source);
         Self {
-            shared: Arc::new(Shared { config, composer }),
+            shared: Arc::new(Shared {
+                config,
+                composer,
+                order: Order::default(),
+                untaken: Untaken::default(),
+            }),
             link: None,
-            untaken: Arc::default(),
             warned: HashSet::new(),
         }
     }
@@ -124,10 +131,11 @@ impl Sink for Nats {
             let place = stream::Place {
                 wanted,
                 pattern: &pattern,
-                untaken: self.untaken.take(),
+                untaken: self.shared.untaken.take(),
             };
             let found = link.alive(stream::ensure(&context, &place)).await??;
             found.warn(&config.name, &mut self.warned);
+            self.shared.order.of(&found.identity);
             link.stream = wanted.stream.clone().map(Into::into);
         }
         tracing::info!(sink = %config.name, server = %link.server(), "connected to NATS");
@@ -144,29 +152,13 @@ impl Sink for Nats {
         let Some(context) = &link.context else {
             return core(link, &shared, &delivery).await;
         };
-        let mut sent = Vec::with_capacity(delivery.len());
-        let composer = &shared.composer;
-        for event in delivery.events() {
-            let message = match composer.compose(event, link.stream.as_deref()) {
-                Ok(message) => message,
-                Err(reason) => {
-                    sent.push(Sent::Refused(reason));
-                    continue;
-                }
-            };
-            let publish = PublishMessage::build()
-                .payload(message.payload)
-                .headers(message.headers);
-            let done = link.alive(context.send_publish(message.subject, publish));
-            sent.push(ack::handed_over(done.await?)?);
-        }
-        let round = ack::Round {
-            link: link.clone(),
-            shared,
-            delivery,
-            untaken: Arc::clone(&self.untaken),
-        };
-        Ok(Box::pin(round.outcomes(sent)))
+        let round = round::publish(link, context, &shared, delivery).await?;
+        Ok(Box::pin(round.outcomes()))
+    }
+
+    async fn seek(&mut self, _to: Cursor) -> Result<(), Failure> {
+        self.shared.order.forget();
+        Ok(())
     }
 
     async fn close(&mut self) {
@@ -183,7 +175,7 @@ type Confirmation = Pin<Box<dyn Future<Output = Outcomes> + Send>>;
 async fn core(link: &Link, shared: &Shared, delivery: &Delivery) -> Result<Confirmation, Failure> {
     let mut outcomes = Vec::with_capacity(delivery.len());
     for event in delivery.events() {
-        outcomes.push(match shared.composer.compose(event, None) {
+        outcomes.push(match shared.composer.compose(event, None, None) {
             Err(reason) => Outcome::Rejected(reason),
             Ok(message) => {
                 let publish = link.client().publish_with_headers(
@@ -194,7 +186,7 @@ async fn core(link: &Link, shared: &Shared, delivery: &Delivery) -> Result<Confi
                 match link.alive(publish).await? {
                     Ok(()) => Outcome::Confirmed,
                     Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                        Outcome::Rejected(format!("larger than the server's max_payload: {error}"))
+                        Outcome::Rejected(failure::over_max_payload(&error))
                     }
                     Err(_closed) => return Err(failure::disconnected()),
                 }

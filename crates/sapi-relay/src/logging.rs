@@ -17,6 +17,9 @@ use crate::output::say;
 /// credentials.
 const OURS: [&str; 4] = ["relay_", "sapi_", "sapi-relay", "panic"];
 
+/// Crates whose sink says all they say, in its own words and not again and again.
+const SAID: [&str; 1] = ["async_nats"];
+
 /// Starts logging. A second start (in tests) changes nothing.
 pub(crate) fn start(config: &Log) {
     let text = match config.format {
@@ -27,7 +30,8 @@ pub(crate) fn start(config: &Log) {
     // The level was checked when the configuration was read.
     let level = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let ours = filter_fn(|line| {
-        *line.level() <= Level::INFO || OURS.iter().any(|name| line.target().starts_with(name))
+        let of = |names: &[&str]| names.iter().any(|name| line.target().starts_with(name));
+        !of(&SAID) && (*line.level() <= Level::INFO || of(&OURS))
     });
     // Without the hint every line of every crate would be looked at, tungstenite's for each frame.
     let filter = level.and(ours.with_max_level_hint(Level::TRACE));

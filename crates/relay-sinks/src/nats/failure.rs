@@ -112,6 +112,13 @@ pub(super) fn not_sent(error: &PublishError) -> Failure {
     )
 }
 
+/// An event that fits no message of this server.
+pub(super) fn over_max_payload(error: &dyn std::fmt::Display) -> String {
+    format!(
+        "larger than the server's max_payload: {error}; raise it there, and max_msg_size of the stream"
+    )
+}
+
 /// The server does not answer.
 pub(super) fn no_answer(what: &str, config: &Config) -> Failure {
     let text = format!("{what}: no answer of {} in time", config.servers.join(", "));
@@ -214,7 +221,7 @@ pub(super) fn publish(error: &PublishError, config: &Config) -> Verdict {
     match error.kind() {
         PublishErrorKind::StreamNotFound => return Verdict::Untaken,
         PublishErrorKind::TimedOut => return Verdict::Late,
-        PublishErrorKind::MaxPayloadExceeded => return Verdict::Rejected(chain(error)),
+        PublishErrorKind::MaxPayloadExceeded => return Verdict::Rejected(over_max_payload(error)),
         PublishErrorKind::BrokenPipe => return Verdict::Failed(disconnected()),
         PublishErrorKind::WrongLastMessageId
         | PublishErrorKind::WrongLastSequence

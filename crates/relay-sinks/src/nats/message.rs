@@ -44,8 +44,14 @@ impl Composer {
         self.subject.render(&self.tenant, &event.head())
     }
 
-    /// The message of an event, for a stream of that name; or why there can't be one.
-    pub(super) fn compose(&self, event: &Event, stream: Option<&str>) -> Result<Composed, String> {
+    /// The message of an event, for a stream of that name; or why there can't be one. `after`: under
+    /// another id, so that it is stored behind that sequence although the stream has it already.
+    pub(super) fn compose(
+        &self,
+        event: &Event,
+        stream: Option<&str>,
+        after: Option<u64>,
+    ) -> Result<Composed, String> {
         let attributes = Attributes::of(event, &self.source);
         let subject = self.subject.render(&self.tenant, attributes.head());
         if subject.len() > LONGEST {
@@ -56,7 +62,9 @@ impl Composer {
         }
         let mut headers = HeaderMap::new();
         if self.dedupes {
-            headers.insert(NATS_MESSAGE_ID, value(&attributes.id())?);
+            let id = attributes.id();
+            let id = after.map_or(id.clone(), |after| format!("{id}/after-{after}").into());
+            headers.insert(NATS_MESSAGE_ID, value(&id)?);
         }
         if let Some(stream) = stream {
             headers.insert(NATS_EXPECTED_STREAM, value(stream)?);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::context::{
     CreateStreamErrorKind, GetStreamByNameErrorKind, GetStreamErrorKind,
 };
-use async_nats::jetstream::stream::{Config, StorageType};
+use async_nats::jetstream::stream::{Config, Info, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 use relay_core::sink::Failure;
 
@@ -32,13 +32,15 @@ pub(super) struct Place<'a> {
 #[derive(Debug)]
 pub(super) struct Found {
     name: String,
+    /// Tells it from another one, and from one made anew under its name.
+    pub(super) identity: String,
     window: Duration,
 }
 
 /// Looks the stream up, and makes it where that is wanted.
 pub(super) async fn ensure(context: &Context, place: &Place<'_>) -> Result<Found, Failure> {
     match look(context, place).await? {
-        Some(config) => judge(&config, place),
+        Some(info) => judge(&info, place),
         None => make(context, place).await,
     }
 }
@@ -46,18 +48,18 @@ pub(super) async fn ensure(context: &Context, place: &Place<'_>) -> Result<Found
 /// The same, but nothing is made: whether the sink would find or make its stream.
 pub(super) async fn check(context: &Context, place: &Place<'_>) -> Result<(), Failure> {
     let found = look(context, place).await?;
-    found.map_or(Ok(()), |config| judge(&config, place).map(drop))
+    found.map_or(Ok(()), |info| judge(&info, place).map(drop))
 }
 
 /// The stream's settings; `None`: it is to be made.
-async fn look(context: &Context, place: &Place<'_>) -> Result<Option<Config>, Failure> {
+async fn look(context: &Context, place: &Place<'_>) -> Result<Option<Info>, Failure> {
     let JetStream { stream, create } = place.wanted;
     let Some(name) = stream else {
         return by_subject(context, place.pattern).await.map(Some);
     };
     let found = context.get_stream(name).await;
     let error = match found {
-        Ok(stream) => return Ok(Some(stream.cached_info().config.clone())),
+        Ok(stream) => return Ok(Some(stream.cached_info().clone())),
         Err(error) => error,
     };
     let what = format!("looking for stream {name}");
@@ -89,7 +91,7 @@ async fn look(context: &Context, place: &Place<'_>) -> Result<Option<Config>, Fa
     }
 }
 
-async fn by_subject(context: &Context, pattern: &str) -> Result<Config, Failure> {
+async fn by_subject(context: &Context, pattern: &str) -> Result<Info, Failure> {
     let what = format!("looking for the stream that takes {pattern}");
     let name = match context.stream_by_subject(pattern).await {
         Ok(name) => name,
@@ -107,11 +109,12 @@ async fn by_subject(context: &Context, pattern: &str) -> Result<Config, Failure>
     };
     let stream = context.get_stream(&name).await;
     let stream = stream.map_err(|error| failure::request(&what, &error))?;
-    Ok(stream.cached_info().config.clone())
+    Ok(stream.cached_info().clone())
 }
 
 /// Whether a stream serves.
-fn judge(config: &Config, place: &Place<'_>) -> Result<Found, Failure> {
+fn judge(info: &Info, place: &Place<'_>) -> Result<Found, Failure> {
+    let config = &info.config;
     let name = &config.name;
     let subjects = || config.subjects.join(", ");
     let takes = |wanted: &str| config.subjects.iter().any(|has| overlap(has, wanted));
@@ -142,6 +145,7 @@ fn judge(config: &Config, place: &Place<'_>) -> Result<Found, Failure> {
     }
     Ok(Found {
         name: name.clone(),
+        identity: format!("{name} {:?}", info.created),
         window: config.duplicate_window,
     })
 }
@@ -165,19 +169,18 @@ async fn make(context: &Context, place: &Place<'_>) -> Result<Found, Failure> {
             failure::not_made(&name, &error)
         }
     })?;
-    let config = &stream.cached_info().config;
     tracing::info!(
         stream = name,
         subjects = place.pattern,
         "made the stream, on file and without limits: set its max_age or max_bytes as you need"
     );
-    judge(config, place)
+    judge(stream.cached_info(), place)
 }
 
 impl Found {
     /// Says, once a stream, that it forgets ids early.
     pub(super) fn warn(&self, sink: &str, warned: &mut HashSet<String>) {
-        let Self { name, window } = self;
+        let Self { name, window, .. } = self;
         if *window < WINDOW && warned.insert(name.clone()) {
             tracing::warn!(
                 sink,

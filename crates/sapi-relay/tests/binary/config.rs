@@ -288,6 +288,61 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         &["dead_letter"],
     ),
     (
+        "[sinks.n]\ntype = 'nats'",
+        "sinks.n.servers",
+        &["missing", "nats://nats1:4222"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats:4222']",
+        "sinks.n.servers",
+        &["not allowed", "tls://"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats://relay:hunter2@nats:4222']",
+        "sinks.n.servers",
+        &["holds credentials", "password_file"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats://n:1']\nsubject = 'sapi..{type}'",
+        "sinks.n.subject",
+        &["between", "sapi.{tenant}"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats://n:1']\nsubject = 'sapi.{event}'",
+        "sinks.n.subject",
+        &["unknown placeholder {event}"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats://n:1']\ncreate_stream = true",
+        "sinks.n.stream",
+        &["missing", "SAPI"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats://n:1']\njetstream = false\nstream = 'SAPI'",
+        "sinks.n.stream",
+        &["no effect without JetStream"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats://n:1']\nstream = 'a.b'",
+        "sinks.n.stream",
+        &["without blanks"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats://n:1']\nuser = 'relay'",
+        "sinks.n.password",
+        &["missing", "password_file"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats://n:1']\ntoken = 'hunter2'\nnkey = 'hunter2'",
+        "sinks.n.token",
+        &["nkey are both set", "one kind"],
+    ),
+    (
+        "[sinks.n]\ntype = 'nats'\nservers = ['nats://n:1']\ntls.cert_file = '/dev/null'",
+        "sinks.n.tls.key_file",
+        &["belong together"],
+    ),
+    (
         "[sinks.f]\ntype = 'file'\npath = 'x'\nlisten = '127.0.0.1:1'",
         "sinks.f.listen",
         &["of type \"websocket\""],
