@@ -238,7 +238,7 @@ impl Keeper {
     }
 
     /// The disk is full: the upstream keeps the events from now on.
-    fn full(&mut self) {
+    pub(super) fn full(&mut self) {
         if self.trouble.replace(Trouble::Full) == Some(Trouble::Full) {
             return;
         }

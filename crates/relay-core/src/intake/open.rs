@@ -31,6 +31,8 @@ use crate::{Bus, Store};
 
 /// What is read back at once.
 const CHUNK: usize = 4 << 20;
+/// So much is taken from the reserve to start on a full volume: state, dead letters and gaps.
+const ROOM_TO_START: u64 = 4 << 20;
 /// Subscriptions that the upstream allows a tenant.
 const ALLOWED: usize = 3;
 
@@ -103,6 +105,8 @@ struct Opened {
     gaps: GapLog,
     dead_letters: DeadLetters,
     reserve: u64,
+    /// The volume is full: some of the reserve was needed to start at all.
+    short: bool,
 }
 
 pub(super) fn open(config: &CoreConfig) -> Result<Core, OpenError> {
@@ -148,6 +152,7 @@ fn start(
         gaps,
         dead_letters,
         reserve,
+        short,
     } = opened;
     let bus = Bus::new(log.clone(), config.bus_memory);
     let board = Arc::new(Board::running());
@@ -166,6 +171,10 @@ fn start(
         dir: config.dir.clone(),
         reserve,
     });
+    // On a full disk it starts as it would go on: with the upstream kept away.
+    if short {
+        keeper.full();
+    }
     let stop = StopOnDrop(Arc::clone(&queue));
     let intake = Intake {
         queue: Arc::clone(&queue),
@@ -229,7 +238,9 @@ fn open_files(config: &CoreConfig) -> Result<Opened, OpenError> {
         identity: config.tenant.clone(),
         reserve_bytes: reserve,
     };
-    let (writer, log, recovery) = Log::open(dir, options).map_err(|error| refused(dir, error))?;
+    let (mut writer, log, recovery) =
+        Log::open(dir, options).map_err(|error| refused(dir, error))?;
+    let short = make_room_beside(&mut writer, dir);
     let (store, store_thread) = Store::open(&dir.join("state.redb"))?;
     check_subscriptions(config, &store)?;
     let other = |what| move |source| OpenError::Log { what, source };
@@ -251,7 +262,19 @@ fn open_files(config: &CoreConfig) -> Result<Opened, OpenError> {
         gaps,
         dead_letters,
         reserve,
+        short,
     })
+}
+
+/// On a full volume, what is opened beside the journal is opened in the reserve.
+/// Says whether it is needed.
+fn make_room_beside(writer: &mut Writer, dir: &Path) -> bool {
+    let is_short = || free_bytes(dir).is_ok_and(|space| space.available < ROOM_TO_START);
+    let mut used = false;
+    while is_short() && writer.use_reserve().is_ok_and(|freed| freed > 0) {
+        used = true;
+    }
+    used
 }
 
 fn refused(dir: &Path, error: relay_journal::OpenError) -> OpenError {

@@ -14,9 +14,9 @@ use super::rig::{config, now_ms};
 use super::{Doc, Rig};
 use crate::admit::Gate;
 use crate::dead_letters::{DeadLetter, Origin};
-use crate::intake::Core;
+use crate::intake::{Core, CoreConfig};
 use crate::notice::NoticeKind;
-use crate::{Cursor, Kind, Offset};
+use crate::{Cursor, Kind, Metrics, Offset};
 
 /// A mounted volume of a size, unmounted at the end.
 struct Volume(Arc<TempDir>);
@@ -292,6 +292,60 @@ async fn what_could_not_be_committed_at_the_end_is_not_called_recovered() {
     let notice = rig.notice(NoticeKind::SequenceUnverified).await;
     assert!(notice.missing.is_some_and(|missing| missing > 0));
     assert!(rig.notices(&[NoticeKind::Recovered]).await.is_empty());
+}
+
+#[tokio::test]
+async fn on_a_full_disk_the_relay_starts_in_its_reserve_with_the_upstream_kept_away() {
+    let Some(volume) = Volume::mount(64 << 20) else {
+        return;
+    };
+    let rig = rig_with(&volume, 6 << 20);
+    rig.admit("a", &[Doc::event(0)]).await;
+    rig.core.intake.flush().await;
+    rig.core.store.register_sink("lake");
+    let Rig { dir, config, core } = rig;
+    core.close().await.unwrap();
+    let other = volume.0.path().join("filler");
+    hog(&other);
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let config = CoreConfig { metrics, ..config };
+    let core = Core::open(config.clone()).unwrap();
+    let rig = Rig { dir, config, core };
+    let first = *rig.core.intake.gate().borrow();
+    assert_eq!(first, Gate::Full, "from the first moment");
+    assert!(rig.core.intake.is_alive() && !rig.core.intake.writable());
+    rig.notice(NoticeKind::DiskFull).await;
+    // What was under way is still taken.
+    rig.admit("a", &[Doc::event(0), Doc::event(1)]).await;
+    assert_eq!(rig.ids().await.len(), 2);
+    fs::remove_file(&other).unwrap();
+    gate(&rig, Gate::Open).await;
+    rig.notice(NoticeKind::DiskRecovered).await;
+    rig.core.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_without_a_reserve_is_said_at_the_start_and_leaves_nothing_in_the_way() {
+    let Some(volume) = Volume::mount(24 << 20) else {
+        return;
+    };
+    let other = volume.0.path().join("filler");
+    hog(&other);
+    let config = config(&volume.0.path().join("relay"), &["a"]);
+    let error = Core::open(config.clone()).unwrap_err();
+    let mut causes =
+        std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |e| {
+            e.source()
+        });
+    let full = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
+    };
+    assert!(causes.any(full), "{error:?}");
+    fs::remove_file(&other).unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let core = Core::open(CoreConfig { metrics, ..config });
+    core.unwrap().close().await.unwrap();
 }
 
 /// Takes all of a volume's room.
