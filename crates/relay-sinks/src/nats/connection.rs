@@ -42,12 +42,14 @@ pub(super) async fn connect(config: &Config) -> Result<Link, Failure> {
         servers.push(parsed.map_err(|error| failure::bad_server(server, &error))?);
     }
     let end = Arc::new(watch::Sender::new(None));
-    let options = options(config, servers.len(), Arc::clone(&end)).await?;
+    let used = Arc::new(AtomicBool::new(false));
+    let options = options(config, servers.len(), &used, &end).await?;
     let connecting = tokio::time::timeout(PATIENCE * 2, options.connect(servers));
     let client = match connecting.await {
         Ok(connected) => connected.map_err(|error| failure::connect(&error, config))?,
         Err(_elapsed) => return Err(failure::no_answer("the connection", config)),
     };
+    used.store(true, Relaxed);
     let context = config.jetstream.is_some().then(|| {
         let builder = ContextBuilder::new()
             .timeout(PATIENCE)
@@ -65,7 +67,8 @@ pub(super) async fn connect(config: &Config) -> Result<Link, Failure> {
 async fn options(
     config: &Config,
     servers: usize,
-    end: Arc<watch::Sender<End>>,
+    used: &Arc<AtomicBool>,
+    end: &Arc<watch::Sender<End>>,
 ) -> Result<ConnectOptions, Failure> {
     let auth = config.auth.clone();
     let read = tokio::task::spawn_blocking(move || auth.read()).await;
@@ -73,13 +76,11 @@ async fn options(
         .map_err(|error| error.to_string())
         .and_then(std::convert::identity);
     let ready = ready.map_err(|error| failure::no_credentials(&error, config))?;
-    let (used, ended) = (AtomicBool::new(false), Arc::clone(&end));
-    // Asked at every connect of the client, the ones that it makes by itself included: see the module
-    // above for why those are refused.
+    let (used, end) = (Arc::clone(used), Arc::clone(end));
+    // Asked at every connect of the client, and also at those that it makes by itself once it was in use: the
+    // module above says why these are refused.
     let mut options = ConnectOptions::with_auth_callback(move |nonce| {
-        let again = used.load(Relaxed) && ended.borrow().is_some();
-        used.store(true, Relaxed);
-        let answer = if again {
+        let answer = if used.load(Relaxed) {
             Err(AuthError::new("a connection is used once"))
         } else {
             ready.answer(&nonce)

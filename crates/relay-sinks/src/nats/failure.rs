@@ -322,3 +322,6 @@ pub(super) fn not_made(name: &str, error: &(dyn Error + 'static)) -> Failure {
     );
     blocked(format!("making stream {name}: {}", chain(error)), remedy)
 }
+
+#[cfg(test)]
+mod tests;
