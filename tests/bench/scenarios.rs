@@ -36,8 +36,9 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
         name: "commit",
         title: "Commit stage fed from memory",
         how: "Parsed documents of 1 KiB handed to the intake in process as fast as it takes them, until they are durable: \
-              dedup, encoding, one write and one fdatasync a group, publication on the bus. In turn with a bare \
-              preallocated file that gets as many bytes by one write and one fdatasync a group of the same size.",
+              dedup, encoding, one write and one fdatasync a group, publication on the bus, once the bus is full. In turn \
+              with a bare preallocated file that gets groups of as many records, each as large as in the journal, by the \
+              same calls: one write and one fdatasync a group.",
         run: |bench| Box::pin(commit::run(bench)),
     },
     Scenario {
