@@ -8,10 +8,12 @@ use relay_core::admit::{Connected, Received};
 use sapi_protocol::Framer;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::failure::SOFTWARE;
 use crate::http::Peer;
-use crate::relay::{Relay, SharedState};
+use crate::relay::{Relay, SharedState, Signals};
 
 struct Running {
     relay: Relay,
@@ -320,4 +322,18 @@ async fn a_token_guards_all_but_the_probes() {
     let peer = peer(&running.relay, Some(&file));
     assert!(peer.get("/v1/status").await.is_ok());
     assert!(peer.get("/").await.is_ok());
+}
+
+#[tokio::test]
+async fn the_relay_ends_by_itself_with_70_when_its_commit_thread_has_panicked() {
+    let Running { relay, home, .. } = running("[shutdown]\ntimeout = '2s'\n").await;
+    let intake = relay.state().intake.clone();
+    let signals = Signals::new(CancellationToken::new()).unwrap();
+    let (broken, ended) = tokio::join!(intake.break_down(), relay.run(signals));
+    broken.unwrap();
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.code(), SOFTWARE);
+    let text = failure.to_string();
+    assert!(text.contains("the commit thread has panicked"), "{text}");
+    drop(home);
 }

@@ -118,15 +118,30 @@ impl Relay {
         let upstream = self.subscribe();
         systemd::ready();
         systemd::watch(&self.supervisor, self.core.intake.clone());
-        while signals.next().await == signals::Signal::Reload {
-            reload::reload(&self.state).await;
-        }
+        self.until_stopped(&mut signals).await;
         systemd::stopping();
         tokio::select! {
             drained = self.drain(upstream) => drained,
             () = signals.stop_at_once() => {
                 let error = anyhow::anyhow!("stopped by a second signal, before everything was in order");
                 Err(Failure::new(SOFTWARE, error))
+            }
+        }
+    }
+
+    /// Returns when a signal says so, or when nothing can be committed any more.
+    async fn until_stopped(&self, signals: &mut Signals) {
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    signals::Signal::Reload => reload::reload(&self.state).await,
+                    signals::Signal::Stop => return,
+                },
+                () = self.core.intake.ended() => {
+                    // Draining says what it was, and how the program ends: see `Core::close`.
+                    tracing::error!("intake has ended by itself, nothing can be journaled any more: the relay stops, to be started again");
+                    return;
+                }
             }
         }
     }
@@ -234,7 +249,9 @@ async fn open(config: CoreConfig) -> Result<Core, Failure> {
 
 /// What to do about a journal that can't be opened.
 fn refused(dir: &std::path::Path, error: OpenError) -> Failure {
-    let denied = is_denied(&error);
+    use std::io::ErrorKind as Kind;
+    let denied = is_of(&error, &[Kind::PermissionDenied, Kind::ReadOnlyFilesystem]);
+    let full = is_of(&error, &[Kind::StorageFull, Kind::QuotaExceeded]);
     let code = match &error {
         OpenError::Locked { .. } => LOCKED,
         OpenError::ForeignTenant { .. } | OpenError::TooManySubscriptions { .. } => CONFIG,
@@ -251,6 +268,10 @@ fn refused(dir: &std::path::Path, error: OpenError) -> Failure {
             "the relay's user has to own {0}: `install -d -o USER {0}`, or set journal.dir to a folder it may write",
             dir.display()
         ),
+        OpenError::Log { .. } | OpenError::State(_) | OpenError::Io { .. } if full => format!(
+            "the volume of {} is full, and there is no journal.reserve to start in: make room, some 16 MiB at least, or set journal.dir to another volume",
+            dir.display()
+        ),
         OpenError::Log { .. } | OpenError::State(_) | OpenError::Io { .. } => {
             format!(
                 "`sapi-relay journal verify --dir {0}` names what is damaged",
@@ -265,15 +286,13 @@ fn refused(dir: &std::path::Path, error: OpenError) -> Failure {
     .remedy(remedy)
 }
 
-fn is_denied(error: &OpenError) -> bool {
+/// Whether the operating system's answer below an error is one of these.
+fn is_of(error: &OpenError, kinds: &[std::io::ErrorKind]) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         let io = error.downcast_ref::<std::io::Error>();
         let kind = io.map(std::io::Error::kind);
-        if matches!(
-            kind,
-            Some(std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
-        ) {
+        if kind.is_some_and(|kind| kinds.contains(&kind)) {
             return true;
         }
         cause = error.source();
