@@ -1,9 +1,12 @@
 //! What is remembered of committed events, so that a replay is not delivered twice and nothing is
 //! dropped as a false duplicate. Pure: told hashes and times, it knows neither documents nor disk.
 //!
-//! What is remembered is what was pushed into a commit group. A group is committed, however often
-//! it must be tried, before anything else is taken; and at a start everything is rebuilt from the
-//! journal. So an event is remembered if and only if it is durable, as far as anyone can see.
+//! What is remembered is what was pushed into a commit group. Groups are committed in their order,
+//! each however often it must be tried, and nothing is acknowledged before those ahead of it: what is
+//! dropped as a duplicate of an event under way counts as taken only once that one is durable. A group
+//! is given up only at the end of intake, with all that follows it; and at a start everything is
+//! rebuilt from the journal. So an event is remembered if and only if it is durable, as far as anyone
+//! can see.
 
 use std::time::Duration;
 

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! session ──Admit──▶ Queue (bounded in bytes) ──▶ commit thread: Stage (dedup, sequences, heads)
-//!                                                   └─▶ Keeper (journal, disk full) ─▶ Bus
+//!                     └─▶ Lane ─▶ Publisher: Keeper (journal, disk full) ─▶ Bus ─▶ acknowledged
 //! ```
-//! One thread commits. A commit starts at once when none runs; what arrives meanwhile forms the
-//! next group. Nothing that was admitted is dropped: a group that could not be written is written
+//! One group is committed at a time. A commit starts at once when none runs; what arrives meanwhile
+//! forms the next group. While little arrives the commit thread commits it itself; under load it
+//! stages the next group while the lane's thread commits the one before. Nothing that was admitted is dropped: a group that could not be written is written
 //! again, and the queue, being bounded, makes the sessions wait.
 
 use std::sync::Arc;
