@@ -1,11 +1,10 @@
 //! Whatever the server's numbering does, no event is dropped; and a quiet night is no loss.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use relay_tests::ledger::{assert_same, emitted, recorded};
 use relay_tests::relay::Setup;
-use relay_tests::{Relay, load, soon, until};
+use relay_tests::{Relay, soon, until};
 use sapi_sim::{Config, DEMO_TOKEN, Simulator};
 use serde_json::Value;
 
