@@ -145,6 +145,20 @@ impl Template {
         Ok(Self { parts, confined })
     }
 
+    /// The text, if it is the same for every event.
+    pub fn fixed(&self, tenant: &str) -> Option<String> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::Value(Placeholder::Tenant) if self.confined => confine(tenant, &mut text),
+                Part::Value(Placeholder::Tenant) => text.push_str(tenant),
+                Part::Value(_) => return None,
+            }
+        }
+        Some(text)
+    }
+
     /// The text for an event. Without placeholders it is not built anew.
     pub fn render<'a>(&'a self, tenant: &str, head: &Head<'_>) -> Cow<'a, str> {
         if let [Part::Text(text)] = self.parts.as_slice() {

@@ -302,6 +302,16 @@ impl<'a> Section<'a> {
         text.map(|text| Secret::Literal(text.trim().to_owned()))
     }
 
+    /// Everything of this section and the tables below as pairs of a dotted name and a text: names that
+    /// another program knows.
+    pub(super) fn flat(&self) -> Vec<(String, String)> {
+        let mut pairs = Vec::new();
+        for (name, value) in &self.values {
+            flatten(name, value, &mut pairs);
+        }
+        pairs
+    }
+
     /// Reports the keys that nobody asked for. `elsewhere` explains keys that belong to another
     /// kind of section.
     pub(super) fn finish(&self, elsewhere: impl Fn(&str) -> Option<String>) {
@@ -356,6 +366,30 @@ impl<'a> Section<'a> {
             value,
             fault,
             remedy,
+        }
+    }
+}
+
+fn flatten(name: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
+    match value {
+        Value::Dict(_, values) => {
+            for (below, value) in values {
+                flatten(&format!("{name}.{below}"), value, pairs);
+            }
+        }
+        other => {
+            let text = other
+                .as_str()
+                .map(ToOwned::to_owned)
+                .or_else(|| other.to_bool().map(|flag| flag.to_string()))
+                .or_else(|| other.to_i128().map(|number| number.to_string()))
+                .or_else(|| {
+                    other
+                        .to_num()
+                        .and_then(|number| number.to_f64())
+                        .map(|number| number.to_string())
+                });
+            pairs.push((name.to_owned(), text.unwrap_or_default()));
         }
     }
 }

@@ -1,0 +1,20 @@
+use super::*;
+
+#[test]
+fn what_the_relay_owns_is_refused() {
+    let mut properties = Properties::default();
+    let refused = properties.set("acks", "1").unwrap_err();
+    assert_eq!(refused.to_string(), "acks is the relay's: it is all");
+}
+
+#[test]
+fn librdkafka_judges_the_rest() {
+    let mut properties = Properties::default();
+    properties.set("linger.ms", "20").unwrap();
+    for (name, value) in [("linger.mss", "20"), ("linger.ms", "hunter2")] {
+        let refused = properties.set(name, value).unwrap_err().to_string();
+        assert!(refused.starts_with(name), "{refused}");
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+    assert_eq!(format!("{properties:?}"), "[\"linger.ms\"]");
+}

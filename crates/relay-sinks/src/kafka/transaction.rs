@@ -1,0 +1,160 @@
+//! Delivering exactly once: the events of a delivery and the cursor behind them, in one transaction. It
+//! knows no worker.
+//!
+//! # How it fits the worker
+//! One transaction is open at a time, and a delivery is one. The worker is configured to have one under
+//! way ([`super::Config::exactly_once`]); dead letters that are delivered again beside the stream wait for
+//! their turn. A transaction is committed once every record of it is acknowledged, else ended without
+//! a trace; a record that is refused ends it too, the worker makes it a dead letter, durably, and hands the
+//! others over again.
+//!
+//! # Who may deliver
+//! To connect is to end whatever the transactional id has open elsewhere, `kill -9` included. The one
+//! that was ended is told by the brokers, and stays away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::producer::Producer;
+use relay_core::Cursor;
+use relay_core::sink::{Delivery, Failure, Outcome, Outcomes};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::cursors;
+use super::link::{Link, PATIENCE};
+use super::round::{self, Extra};
+use super::{ExactlyOnce, Shared};
+
+/// How long the brokers may take to say how a transaction has ended.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// Whose turn it is to have a transaction, and the cursor that was committed last.
+pub(super) type Turn = Arc<Mutex<Option<Cursor>>>;
+
+/// Ends what others have open, and reads the cursor.
+pub(super) async fn begin(
+    link: &Link,
+    shared: &Shared,
+    exactly_once: &ExactlyOnce,
+) -> Result<Option<Cursor>, Failure> {
+    cursors::ensure(&shared.config, exactly_once).await?;
+    let what = "taking the transactional id";
+    link.blocking(what, |producer| producer.init_transactions(ENDING))
+        .await?;
+    cursors::read(&shared.config, exactly_once).await
+}
+
+/// Writes a cursor, and nothing else.
+pub(super) async fn seek(
+    link: &Link,
+    shared: &Shared,
+    exactly_once: &ExactlyOnce,
+    to: Cursor,
+) -> Result<(), Failure> {
+    cursors::ensure(&shared.config, exactly_once).await?;
+    let what = "taking the transactional id";
+    link.blocking(what, |producer| producer.init_transactions(ENDING))
+        .await?;
+    open(link).await?;
+    let written = write_cursor(link, shared, exactly_once, to).await?;
+    match written {
+        Outcomes::Confirmed => commit(link).await,
+        Outcomes::Partly(_, failure) | Outcomes::Failed(failure) => Err(failure),
+        Outcomes::Each(_) => Err(cursors::refused(exactly_once)),
+    }
+}
+
+/// Delivers, in a transaction of its own.
+pub(super) async fn deliver(
+    link: &Link,
+    shared: &Shared,
+    exactly_once: &ExactlyOnce,
+    delivery: &Delivery,
+    turn: OwnedMutexGuard<Option<Cursor>>,
+) -> Outcomes {
+    let mut committed = turn;
+    let first = delivery.events().next().map(relay_core::Event::offset);
+    // What lies before the cursor are dead letters that go again: the cursor stays where it is.
+    let again =
+        first.is_some_and(|first| committed.is_some_and(|committed| first <= committed.offset));
+    let cursor = (!again).then(|| shared.composer.source().cursor(delivery.upto));
+    match attempt(link, shared, exactly_once, delivery, cursor).await {
+        Ok(Outcomes::Confirmed) => {
+            *committed = cursor.or(*committed);
+            Outcomes::Confirmed
+        }
+        Ok(outcomes) => outcomes,
+        Err(failure) => Outcomes::Failed(failure),
+    }
+}
+
+async fn attempt(
+    link: &Link,
+    shared: &Shared,
+    exactly_once: &ExactlyOnce,
+    delivery: &Delivery,
+    cursor: Option<Cursor>,
+) -> Result<Outcomes, Failure> {
+    open(link).await?;
+    let flight = round::hand_over(link, &shared.composer, delivery).await?;
+    let written = match cursor {
+        None => Outcomes::Confirmed,
+        Some(cursor) => write_cursor(link, shared, exactly_once, cursor).await?,
+    };
+    match (flight.outcomes().await, written) {
+        (Outcomes::Confirmed, Outcomes::Confirmed) => {
+            commit(link).await?;
+            Ok(Outcomes::Confirmed)
+        }
+        (Outcomes::Each(outcomes), Outcomes::Confirmed) => {
+            abort(link).await?;
+            Ok(Outcomes::Each(outcomes.into_iter().map(again).collect()))
+        }
+        (Outcomes::Partly(outcomes, failure), _) => {
+            let outcomes = outcomes.into_iter().map(again).collect();
+            Ok(Outcomes::Partly(outcomes, failure))
+        }
+        (Outcomes::Failed(failure), _)
+        | (_, Outcomes::Failed(failure) | Outcomes::Partly(_, failure)) => Err(failure),
+        (_, Outcomes::Each(_)) => Err(cursors::refused(exactly_once)),
+    }
+}
+
+/// The transaction left no trace: what was delivered in it was not.
+fn again(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Confirmed => Outcome::Retry,
+        other => other,
+    }
+}
+
+async fn write_cursor(
+    link: &Link,
+    shared: &Shared,
+    exactly_once: &ExactlyOnce,
+    cursor: Cursor,
+) -> Result<Outcomes, Failure> {
+    let record = Extra {
+        topic: &exactly_once.cursor_topic,
+        key: &cursors::key(&shared.config),
+        value: &cursor.to_string(),
+    };
+    Ok(round::hand_over_extra(link, record).await?.outcomes().await)
+}
+
+async fn open(link: &Link) -> Result<(), Failure> {
+    let what = "beginning a transaction";
+    link.blocking(what, Producer::begin_transaction).await
+}
+
+async fn commit(link: &Link) -> Result<(), Failure> {
+    let what = "committing a transaction";
+    link.blocking(what, |producer| producer.commit_transaction(ENDING))
+        .await
+}
+
+async fn abort(link: &Link) -> Result<(), Failure> {
+    let what = "ending a transaction";
+    link.blocking(what, |producer| producer.abort_transaction(PATIENCE))
+        .await
+}

@@ -1,0 +1,155 @@
+//! What a connection says of itself: delivery reports, errors, log lines. It knows no events.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel as Level;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use relay_core::sink::{Failure, Next};
+use tokio::sync::{Notify, watch};
+
+use super::failure;
+use super::round::Ticket;
+
+/// What librdkafka calls.
+pub(super) struct Context(pub(super) Arc<Watch>);
+
+/// What is known of a connection.
+#[derive(Debug)]
+pub(super) struct Watch {
+    sink: String,
+    /// Something failed: what comes later is not confirmed, so that it is repeated in its order.
+    broken: AtomicBool,
+    fenced: AtomicBool,
+    too_large: AtomicBool,
+    /// What waiting does not cure.
+    trouble: watch::Sender<Option<Failure>>,
+    /// What was said last.
+    said: Mutex<Option<String>>,
+    lines: AtomicU64,
+    /// A record has left the queue.
+    room: Notify,
+}
+
+impl Watch {
+    pub(super) fn new(sink: &str) -> Self {
+        Self {
+            sink: sink.to_owned(),
+            broken: AtomicBool::new(false),
+            fenced: AtomicBool::new(false),
+            too_large: AtomicBool::new(false),
+            trouble: watch::Sender::new(None),
+            said: Mutex::default(),
+            lines: AtomicU64::new(0),
+            room: Notify::new(),
+        }
+    }
+
+    /// Whether an earlier record has failed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+
+    /// An earlier record has failed.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Relaxed);
+    }
+
+    pub(super) fn is_fenced(&self) -> bool {
+        self.fenced.load(Relaxed)
+    }
+
+    pub(super) fn is_too_large(&self) -> bool {
+        self.too_large.load(Relaxed)
+    }
+
+    /// A request was too large that may have carried several records.
+    pub(super) fn too_large(&self) {
+        self.too_large.store(true, Relaxed);
+    }
+
+    /// A record has left the queue.
+    pub(super) fn room(&self) -> &Notify {
+        &self.room
+    }
+
+    /// Returns once something is wrong that waiting does not cure.
+    pub(super) async fn trouble(&self) -> Failure {
+        let mut trouble = self.trouble.subscribe();
+        let found = trouble.wait_for(Option::is_some).await;
+        // The sender lives as long as this does.
+        found
+            .ok()
+            .and_then(|found| found.clone())
+            .unwrap_or_else(failure::not_connected)
+    }
+
+    /// A failure for a code, with what the connection has said of itself.
+    pub(super) fn explain(&self, code: Code, what: &str) -> Failure {
+        if failure::is_fenced(code) {
+            self.fenced.store(true, Relaxed);
+        }
+        let mut failure = failure::of(code, what);
+        if failure.next != Next::Blocked {
+            if let Some(trouble) = self.trouble.borrow().as_ref() {
+                return trouble.clone();
+            }
+            if let Some(said) = self.said().as_ref() {
+                failure.text = format!("{} ({said})", failure.text);
+            }
+        }
+        failure
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<String>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: Level, facility: &str, line: &str) {
+        let (sink, count) = (&self.0.sink, self.0.lines.fetch_add(1, Relaxed) + 1);
+        let grave = matches!(
+            level,
+            Level::Emerg | Level::Alert | Level::Critical | Level::Error | Level::Warning
+        );
+        // Its worker says what failed: these lines are for whoever looks for the reason.
+        if grave && count.is_power_of_two() {
+            tracing::info!(%sink, facility, lines = count, "librdkafka: {line}");
+        } else {
+            tracing::debug!(%sink, facility, "librdkafka: {line}");
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = failure::code(&error);
+        *self.0.said() = Some(reason.to_owned());
+        if failure::is_fenced(code) {
+            self.0.fenced.store(true, Relaxed);
+        }
+        let failure = failure::of(code, reason);
+        if failure.next == Next::Blocked && failure::is_of_connection(code) {
+            self.0.trouble.send_replace(Some(failure));
+        }
+        tracing::debug!(sink = %self.0.sink, "librdkafka: {reason}");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let code = result.as_ref().err().map(|(error, _)| failure::code(error));
+        ticket.land(code, &self.0);
+        self.0.room.notify_one();
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
