@@ -1,1 +1,3 @@
-//! The rabbitmq sink against the real thing.
+//! The RabbitMQ sink against the real broker: the contract every sink passes, and the whole relay.
+
+mod contract;
