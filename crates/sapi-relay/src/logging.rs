@@ -18,7 +18,7 @@ use crate::output::say;
 const OURS: [&str; 4] = ["relay_", "sapi_", "sapi-relay", "panic"];
 
 /// Crates whose sink says all they say, in its own words and not again and again.
-const SAID: [&str; 1] = ["async_nats"];
+const SAID: [&str; 2] = ["async_nats", "lapin"];
 
 /// Starts logging. A second start (in tests) changes nothing.
 pub(crate) fn start(config: &Log) {
