@@ -101,7 +101,7 @@ impl Keeper {
     }
 
     /// Commits a group, however long it takes. Gives up only once intake is being stopped.
-    pub(super) fn commit(&mut self, group: Group) -> Result<Committed, (usize, io::Error)> {
+    pub(super) fn commit(&mut self, group: Group) -> io::Result<Committed> {
         let mut group = group;
         let mut last_tries = 0;
         loop {
@@ -129,7 +129,7 @@ impl Keeper {
             if self.queue.pause(wait) {
                 last_tries += 1;
                 if last_tries >= LAST_TRIES {
-                    return Err((group.len(), error));
+                    return Err(error);
                 }
             }
         }

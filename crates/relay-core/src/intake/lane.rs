@@ -88,8 +88,7 @@ impl Lane {
 
     /// Publishes a group on the spot, after what is under way.
     pub(super) fn publish(&mut self, staged: Staged) -> Result<(), Lost> {
-        let documents = staged.group.len();
-        let publisher = self.land().map_err(|lost| with(lost, documents))?;
+        let publisher = self.land()?;
         let follows = staged.group.after();
         let spare = publisher.publish(staged)?;
         (self.follows, self.spare) = (follows, spare);
@@ -98,8 +97,7 @@ impl Lane {
 
     /// Sends a group on its way, after what is under way.
     pub(super) fn send(&mut self, staged: Staged) -> Result<(), Lost> {
-        let documents = staged.group.len();
-        self.land().map_err(|lost| with(lost, documents))?;
+        self.land()?;
         self.follows = staged.group.after();
         if let Some(publisher) = self.home.take() {
             self.queue.departed();
@@ -146,8 +144,4 @@ impl Lane {
         thread.join().ok()?;
         home.map(|publisher| *publisher)
     }
-}
-
-fn with((lost, error): Lost, documents: usize) -> Lost {
-    (lost + documents, error)
 }

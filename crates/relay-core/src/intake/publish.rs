@@ -18,13 +18,15 @@ use crate::notice::{GapLog, Notice};
 const LETTERS: usize = 1024;
 const LETTERS_BYTES: usize = 16 << 20;
 
-/// How many documents could not be made durable, and why.
-pub(super) type Lost = (usize, io::Error);
+/// Why what was admitted could not be made durable.
+pub(super) type Lost = io::Error;
 
 /// A group, and what is to be done once it is durable.
 #[derive(Debug)]
 pub(super) struct Staged {
     pub(super) group: Group,
+    /// How many documents were staged into it, whether they became records or not.
+    pub(super) documents: usize,
     /// How many of its records are events.
     pub(super) events: u64,
     /// The notices among its records.
@@ -63,6 +65,7 @@ impl Publisher {
     pub(super) fn publish(&mut self, staged: Staged) -> Result<VecDeque<Queued>, Lost> {
         let Staged {
             group,
+            documents,
             events,
             placed,
             malformed,
@@ -77,6 +80,9 @@ impl Publisher {
             metrics
                 .bus_memory_bytes
                 .set(i64::try_from(self.bus.memory_bytes()).unwrap_or(i64::MAX));
+        }
+        if documents > 0 {
+            self.queue.durable(documents);
         }
         self.gaps.append(placed);
         self.keep_letters(malformed);

@@ -42,6 +42,8 @@ struct State {
     /// When the oldest item was admitted.
     oldest: Option<Instant>,
     admitted: u64,
+    /// Documents that were admitted and are not durable.
+    outstanding: usize,
     nudged: bool,
     stopped: bool,
     /// A group is being committed while the next may be staged.
@@ -127,6 +129,7 @@ impl Queue {
             _permit: permit,
         });
         state.documents += documents;
+        state.outstanding += documents;
         state.bytes += bytes;
         state.admitted += 1;
         state.oldest.get_or_insert_with(Instant::now);
@@ -188,6 +191,17 @@ impl Queue {
     /// How many tickets are committed, and the last one given.
     pub(super) fn progress(&self) -> (watch::Receiver<u64>, u64) {
         (self.committed.subscribe(), self.lock().admitted)
+    }
+
+    /// So many documents have become durable, or need not.
+    pub(super) fn durable(&self, documents: usize) {
+        let mut state = self.lock();
+        state.outstanding = state.outstanding.saturating_sub(documents);
+    }
+
+    /// How many documents were admitted and are not durable.
+    pub(super) fn outstanding(&self) -> usize {
+        self.lock().outstanding
     }
 
     /// Everything up to a ticket is durable.

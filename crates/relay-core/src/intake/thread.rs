@@ -43,6 +43,8 @@ pub(super) struct Rhythm {
     save: Option<Instant>,
     space: Instant,
     shown: Instant,
+    /// Documents of the group that is being staged.
+    documents: usize,
 }
 
 impl Rhythm {
@@ -51,6 +53,7 @@ impl Rhythm {
             save: None,
             space: now,
             shown: now,
+            documents: 0,
         }
     }
 
@@ -86,7 +89,8 @@ impl Committer {
         }
         let publisher = self.lane.close().ok_or(CloseError::Panicked)?;
         publisher.close();
-        result.map_err(|(documents, source)| CloseError::Uncommitted { documents, source })
+        let documents = self.queue.outstanding();
+        result.map_err(|source| CloseError::Uncommitted { documents, source })
     }
 
     fn serve(&mut self) -> Result<(), Lost> {
@@ -132,6 +136,7 @@ impl Committer {
     fn staged(&mut self, group: Group, done: Option<Done>) -> Staged {
         Staged {
             group,
+            documents: std::mem::take(&mut self.rhythm.documents),
             events: self.stage.take_events(),
             placed: self.stage.take_placed(),
             malformed: self.stage.take_malformed(),
@@ -175,6 +180,7 @@ impl Committer {
                         .malformed(&received.subscription, malformed.clone(), received.at_ms);
                 }
             }
+            self.rhythm.documents += 1;
         }
         Ok(group)
     }

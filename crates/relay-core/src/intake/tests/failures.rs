@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::rig::now_ms;
 use super::{Doc, Rig};
 use crate::admit::Gate;
-use crate::intake::Core;
+use crate::intake::{CloseError, Core};
 use crate::notice::NoticeKind;
 use crate::{Kind, Offset};
 
@@ -102,10 +102,18 @@ async fn what_could_not_be_written_at_the_end_is_said_and_is_no_duplicate_later(
             .contains("documents could not be committed"),
         "{error}"
     );
+    let CloseError::Uncommitted { documents, .. } = error else {
+        panic!("{error}")
+    };
     fs::rename(&moved.away, &moved.dir).unwrap();
     let core = Core::open(config.clone()).unwrap();
     let rig = Rig { dir, config, core };
     assert_eq!(rig.core.bus.last().0, committed);
+    assert_eq!(
+        rig.ids().await.len() + documents,
+        6,
+        "all that was lost is said"
+    );
     // The upstream sends again what it was never told of.
     rig.admit("a", &large(1..=6)).await;
     let read = rig.read().await;
