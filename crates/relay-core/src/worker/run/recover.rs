@@ -19,6 +19,7 @@ impl<S: Sink> Worker<S> {
     /// Lands what is under way, then recovers from the weightiest trouble.
     pub(super) async fn give_way(&mut self, trouble: Trouble, signals: &mut Signals<'_>) -> Step {
         self.ledger.fail(trouble);
+        self.ledger.show();
         // On a lost connection nothing more is heard; otherwise what comes late spares a repetition.
         if self
             .ledger
@@ -67,6 +68,21 @@ impl<S: Sink> Worker<S> {
 }
 
 impl Ledger {
+    /// Shows what holds the sink up, before what is under way has landed: that may take as long as it.
+    fn show(&self) {
+        let retry = |trouble: &&Trouble| matches!(trouble.weight, Weight::Retry(_));
+        let Some(trouble) = self.trouble.as_ref().filter(retry) else {
+            return;
+        };
+        let error = SinkError {
+            at_ms: now_ms(),
+            text: trouble.text.clone(),
+            remedy: trouble.remedy.clone(),
+        };
+        self.shared
+            .update(|row| (row.state, row.last_error) = (SinkState::Retrying, Some(error)));
+    }
+
     /// Shows a trouble: state, last error, counters, log, and a notice when an operator has to act.
     fn say(&mut self, trouble: Trouble, wait: Duration) {
         let Trouble {
