@@ -14,11 +14,13 @@ use relay_core::sink::{Delivery, Failure, Next, Outcomes, Sink};
 mod destination;
 mod failure;
 mod log_file;
+mod probe;
 mod rotation;
 #[cfg(test)]
 mod tests;
 
 use destination::Destination;
+pub use probe::probe;
 
 /// A file sink, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
-//! Owns `check`: is a configuration right, and, if asked, can the upstream be reached.
+//! Owns `check`: is a configuration right, and, if asked, can the upstream and the sinks be reached.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use futures_util::future::join_all;
 use relay_upstream::UpstreamConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
@@ -12,13 +13,16 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::cli::Check;
-use crate::config::{Config, Problem};
+use crate::config::{Config, Problem, Sink};
 use crate::environment;
 use crate::failure::{CONFIG, Failure};
 use crate::output::{say, stdout};
+use crate::relay::probe;
 
 /// How long each step towards the upstream may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a sink may take.
+const SINK_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Says what is wrong, or that nothing is.
 pub(crate) async fn run(args: Check) -> Result<(), Failure> {
@@ -41,14 +45,55 @@ pub(crate) async fn run(args: Check) -> Result<(), Failure> {
     )?;
     out.flush()?;
     if args.connect {
-        let found = connect(&config.upstream).await;
-        let found = found.map_err(|error| {
-            Failure::new(CONFIG, error).remedy("check upstream.platform (or url), upstream.tls and upstream.proxy, and firewalls on the way")
-        })?;
-        writeln!(out, "{found}")?;
-        out.flush()?;
+        try_all(&config).await?;
     }
     Ok(())
+}
+
+/// Tries the upstream and every sink at once; says of each how that went.
+async fn try_all(config: &Config) -> Result<(), Failure> {
+    let upstream = async {
+        let found = connect(&config.upstream).await;
+        found.map_err(|error| {
+            let remedy = "check upstream.platform (or url), upstream.tls and upstream.proxy, and firewalls on the way";
+            (format!("upstream: {error:#}"), remedy.to_owned())
+        })
+    };
+    let tenant = &config.upstream.tenant_id;
+    let sinks = config.sinks.iter().map(|sink| try_sink(sink, tenant));
+    let (upstream, sinks) = tokio::join!(upstream, join_all(sinks));
+    let tried: Vec<_> = std::iter::once(upstream).chain(sinks).collect();
+    let count = tried.len();
+    let mut out = stdout();
+    let mut failed = 0;
+    for result in tried {
+        match result {
+            Ok(text) => writeln!(out, "{text}")?,
+            Err((text, remedy)) => {
+                failed += 1;
+                say(&format!("{text}\n    {remedy}"));
+            }
+        }
+    }
+    out.flush()?;
+    if failed == 0 {
+        return Ok(());
+    }
+    let error = anyhow!("{failed} of {count} can't be reached as configured");
+    Err(Failure::new(CONFIG, error))
+}
+
+async fn try_sink(sink: &Sink, tenant: &str) -> Result<String, (String, String)> {
+    let name = format!("sinks.{}", sink.name);
+    match timeout(SINK_PATIENCE, probe(sink.clone(), tenant)).await {
+        Ok(Ok(())) => Ok(format!("{name} is ready to be used")),
+        Ok(Err(failure)) => Err((format!("{name}: {}", failure.text), failure.remedy)),
+        Err(_late) => {
+            let remedy = "is its address right, and does no firewall swallow what is sent there?";
+            let text = format!("{name} did not answer within {SINK_PATIENCE:?}");
+            Err((text, remedy.to_owned()))
+        }
+    }
 }
 
 /// Prints what works, but hardly as intended.

@@ -72,7 +72,8 @@ pub(crate) struct ConfigFiles {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) config: ConfigFiles,
-    /// Also try DNS, TCP and TLS to the upstream, without subscribing
+    /// Also try DNS, TCP and TLS to the upstream, without subscribing, and every sink, without
+    /// delivering or creating anything
     #[arg(long)]
     pub(crate) connect: bool,
 }
@@ -231,6 +232,25 @@ pub(crate) enum DeadLetters {
         /// At most so many
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: usize,
+    },
+    /// Deliver again what a sink was refused, out of order; what it takes is a dead letter no more
+    Retry {
+        #[command(flatten)]
+        admin: Admin,
+        /// Only what this sink was refused [default: every sink's]
+        #[arg(long, value_name = "NAME")]
+        sink: Option<String>,
+        /// Only this one
+        #[arg(long, value_name = "ID")]
+        id: Option<u64>,
+    },
+    /// Write all of them as NDJSON to standard output
+    Export {
+        #[command(flatten)]
+        admin: Admin,
+        /// Only what this sink was refused; `upstream` for what could not be parsed
+        #[arg(long, value_name = "NAME")]
+        sink: Option<String>,
     },
 }
 

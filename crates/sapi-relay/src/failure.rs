@@ -40,6 +40,11 @@ impl Failure {
         self
     }
 
+    /// What happened, and what to do about it.
+    pub(crate) fn parts(self) -> (String, String) {
+        (format!("{:#}", self.error), self.remedy.unwrap_or_default())
+    }
+
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code

@@ -25,22 +25,40 @@ pub(crate) async fn sink(command: cli::Sink) -> Result<(), Failure> {
     }
 }
 
-/// `dead-letters list`.
+/// `dead-letters list | retry | export`.
 pub(crate) async fn dead_letters(command: cli::DeadLetters) -> Result<(), Failure> {
-    let cli::DeadLetters::List { admin, sink, limit } = command;
+    match command {
+        cli::DeadLetters::List { admin, sink, limit } => {
+            let written = letters(&admin, sink.as_deref(), limit).await?;
+            if written == 0 && stderr().is_terminal() {
+                say("no dead letters");
+            }
+            Ok(())
+        }
+        cli::DeadLetters::Export { admin, sink } => {
+            let written = letters(&admin, sink.as_deref(), usize::MAX).await?;
+            say(&format!("{written} dead letters"));
+            Ok(())
+        }
+        cli::DeadLetters::Retry { admin, sink, id } => retry(&admin, sink, id).await,
+    }
+}
+
+/// Writes dead letters, each on its line; returns how many.
+async fn letters(admin: &cli::Admin, sink: Option<&str>, limit: usize) -> Result<usize, Failure> {
     let mut out = stdout();
     let mut after: Option<String> = None;
     let mut left = limit;
     while left > 0 {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("limit", &left.min(1000).to_string());
-        if let Some(sink) = &sink {
+        if let Some(sink) = sink {
             query.append_pair("sink", sink);
         }
         if let Some(after) = &after {
             query.append_pair("after", after);
         }
-        let page = ask(&admin, &format!("/v1/dead-letters?{}", query.finish())).await?;
+        let page = ask(admin, &format!("/v1/dead-letters?{}", query.finish())).await?;
         let items = page.get("items").and_then(Value::as_array);
         let items = items.map(Vec::as_slice).unwrap_or_default();
         for item in items {
@@ -53,10 +71,62 @@ pub(crate) async fn dead_letters(command: cli::DeadLetters) -> Result<(), Failur
         }
     }
     out.flush()?;
-    if left == limit && stderr().is_terminal() {
-        say("no dead letters");
+    Ok(limit - left)
+}
+
+/// `dead-letters retry`: one letter, one sink's, or those of every sink that the relay delivers to.
+async fn retry(admin: &cli::Admin, sink: Option<String>, id: Option<u64>) -> Result<(), Failure> {
+    if let Some(id) = id {
+        return retry_all_of(admin, json!({ "id": id, "sink": sink })).await;
     }
-    Ok(())
+    let sinks = match sink {
+        Some(sink) => vec![sink],
+        None => driven(admin).await?,
+    };
+    let mut failures = Vec::new();
+    for sink in sinks {
+        let done = retry_all_of(admin, json!({ "sink": sink })).await;
+        failures.extend(done.err());
+    }
+    let last = failures.pop();
+    for failure in &failures {
+        say(&failure.to_string());
+    }
+    last.map_or(Ok(()), Err)
+}
+
+/// The sinks that the relay delivers to.
+async fn driven(admin: &cli::Admin) -> Result<Vec<String>, Failure> {
+    let status = ask(admin, "/v1/status").await?;
+    let sinks = status.get("sinks").and_then(Value::as_array);
+    let driven = sinks.into_iter().flatten();
+    let driven = driven.filter(|sink| sink.get("type").is_none_or(|kind| kind != "websocket"));
+    Ok(driven
+        .filter_map(|sink| sink.get("name").map(plain))
+        .collect())
+}
+
+/// Asks until all are offered; says what became of them, after each answer.
+async fn retry_all_of(admin: &cli::Admin, mut wish: Value) -> Result<(), Failure> {
+    let peer = peer(admin)?;
+    let mut out = stdout();
+    loop {
+        let body = Bytes::from(wish.to_string());
+        let answer = peer
+            .post("/v1/dead-letters/retry", body)
+            .await
+            .map_err(failed)?;
+        let answer: Value = serde_json::from_slice(&answer).context("the answer is not JSON")?;
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+        match (answer.get("next"), answer.get("upto"), wish.as_object_mut()) {
+            (Some(next), Some(upto), Some(wish)) if !next.is_null() => {
+                wish.insert("after".to_owned(), next.clone());
+                wish.insert("upto".to_owned(), upto.clone());
+            }
+            _ => return Ok(()),
+        }
+    }
 }
 
 async fn list(admin: &cli::Admin) -> Result<(), Failure> {

@@ -15,6 +15,9 @@ use crate::status::SinkState;
 /// After so long one request is answered; the rest is for the next.
 const ENOUGH: Duration = Duration::from_secs(10);
 
+/// So long one batch is waited for. What the destination confirms later is removed all the same.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Which dead letters of a sink are to be delivered again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Letters {
@@ -136,6 +139,11 @@ impl SinkHandle {
                 None
             }
             () = self.task.ended() => return Err(CommandError::Gone),
+            () = tokio::time::sleep(PATIENCE) => {
+                let text = "the destination does not answer: those that it confirms later are \
+                            removed all the same, retry what is left";
+                return Err(CommandError::NotDelivering(text.to_owned()));
+            }
         };
         let Some(mut told) = told else {
             self.delivering()?;

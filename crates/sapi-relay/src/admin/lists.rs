@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
 use relay_core::dead_letters::DeadLetter;
 use relay_core::notice::{Notice, Page};
 
 use super::answer::{Answer, Refused, bad, parameters};
+use super::retry;
 use crate::relay::SharedState;
 
 const DEFAULT: usize = 100;
@@ -35,10 +35,7 @@ pub(super) async fn dead_letters(
         .dead_letters
         .list(sink, after(&query)?, limit(&query)?)
         .await;
-    page.map(Json).map_err(|error| {
-        let why = format!("the dead letters can't be read: {error}");
-        Refused(StatusCode::INTERNAL_SERVER_ERROR, why)
-    })
+    page.map(Json).map_err(|error| retry::unreadable(&error))
 }
 
 fn after(query: &BTreeMap<String, String>) -> Result<Option<u64>, Refused> {

@@ -4,7 +4,9 @@ mod answer;
 mod guard;
 mod health;
 mod lists;
+mod retry;
 mod scrape;
+mod serving;
 mod status;
 mod steer;
 #[cfg(test)]
@@ -13,7 +15,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Html;
 use axum::routing::{get, post};
 use relay_core::supervise::{Handle, Supervisor};
@@ -37,8 +39,7 @@ pub(crate) fn start(
                 Some(listener) => listener,
                 None => TcpListener::bind(address).await?,
             };
-            let served = axum::serve(listener, router);
-            served.with_graceful_shutdown(stop.cancelled_owned()).await
+            serving::serve(listener, router, serving::Patience::default(), stop).await
         }
     })
 }
@@ -48,8 +49,12 @@ fn router(state: Arc<SharedState>) -> Router {
         .route("/v1/status", get(status::status))
         .route("/v1/gaps", get(lists::gaps))
         .route("/v1/dead-letters", get(lists::dead_letters))
+        .route("/v1/dead-letters/retry", post(retry::retry))
         .route("/v1/sinks/{name}/{verb}", post(steer::steer))
         .route("/", get(index))
+        .layer(from_fn(|request, next| {
+            serving::whole(request, next, serving::Patience::default().body)
+        }))
         .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
         // These three are open: probes and Prometheus hold no token.
         .route("/livez", get(health::livez))

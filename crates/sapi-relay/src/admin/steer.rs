@@ -53,7 +53,8 @@ pub(super) async fn steer(
     ))
 }
 
-async fn find(state: &SharedState, name: &str) -> Result<SinkHandle, Refused> {
+/// The handle of a sink that the relay delivers to.
+pub(super) async fn find(state: &SharedState, name: &str) -> Result<SinkHandle, Refused> {
     match state.sinks.worker(name).await {
         Some(Some(sink)) => Ok(sink),
         Some(None) => Err(bad(format!(
@@ -66,9 +67,11 @@ async fn find(state: &SharedState, name: &str) -> Result<SinkHandle, Refused> {
     }
 }
 
-fn refused(error: &CommandError) -> Refused {
+/// What to answer when a sink does not do it.
+pub(super) fn refused(error: &CommandError) -> Refused {
     let status = match error {
         CommandError::ForeignEpoch(_) | CommandError::Future(_) => StatusCode::BAD_REQUEST,
+        CommandError::NotDelivering(_) | CommandError::Retrying => StatusCode::CONFLICT,
         CommandError::Gone
         | CommandError::Refused(_)
         | CommandError::NotDurable(_)

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use relay_core::Admit as _;
 use relay_core::admit::{Connected, Received};
+use relay_core::dead_letters::{DeadLetter, Origin};
 use sapi_protocol::Framer;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -322,6 +323,73 @@ async fn a_token_guards_all_but_the_probes() {
     let peer = peer(&running.relay, Some(&file));
     assert!(peer.get("/v1/status").await.is_ok());
     assert!(peer.get("/").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_that_can_not_be_retried_say_why() {
+    let running = running("").await;
+    let letters = &running.state().dead_letters;
+    let letter = |sink: Option<&str>| DeadLetter {
+        id: 0,
+        at: jiff::Timestamp::now(),
+        origin: if sink.is_some() {
+            Origin::Sink
+        } else {
+            Origin::Upstream
+        },
+        sink: sink.map(str::to_owned),
+        subscription: None,
+        event_id: None,
+        cursor: None,
+        reason: "refused".to_owned(),
+        bytes: "{}".into(),
+        size: 2,
+        truncated: false,
+    };
+    let all = [None, Some("archive"), Some("downstream"), Some("gone")];
+    letters.put(all.map(letter).to_vec()).await.unwrap();
+    let page = running.json("/v1/dead-letters").await;
+    let id = |index: usize| page["items"][index]["id"].as_u64().unwrap();
+    let ask = async |wish: Value| {
+        let body = wish.to_string().into();
+        let answer = running.peer.post("/v1/dead-letters/retry", body).await;
+        answer
+            .map(|body| serde_json::from_slice::<Value>(&body).unwrap())
+            .map_err(|error| format!("{error:#}"))
+    };
+    for (wish, status, why) in [
+        (json!({"sink": "upstream"}), 400, "holds no event"),
+        (json!({"id": id(0)}), 400, "holds no event"),
+        (json!({"sink": "downstream"}), 400, "read by its clients"),
+        (json!({"sink": "gone"}), 404, "no sink \"gone\""),
+        (json!({"id": id(3)}), 404, "no sink \"gone\""),
+        (json!({"id": 999}), 404, "no dead letter 999"),
+        (
+            json!({"id": id(1), "sink": "gone"}),
+            400,
+            "one of sink archive",
+        ),
+        (json!({}), 400, "{\"sink\": ..} or {\"id\": ..}"),
+        (json!({"snk": "archive"}), 400, "unknown field"),
+    ] {
+        let text = ask(wish.clone()).await.unwrap_err();
+        assert!(
+            text.contains(&format!("answered {status}")),
+            "{wish}: {text}"
+        );
+        assert!(text.contains(why), "{wish}: {text}");
+    }
+    // Kept without its event, as earlier versions did.
+    let told = ask(json!({"sink": "archive"})).await.unwrap();
+    assert_eq!((&told["unfit"], &told["delivered"]), (&json!(1), &json!(0)));
+    assert_eq!(told["order"], "out of order");
+    let pause = "/v1/sinks/archive/pause";
+    running.peer.post(pause, "{}".into()).await.unwrap();
+    let text = ask(json!({"sink": "archive"})).await.unwrap_err();
+    assert!(
+        text.contains("answered 409") && text.contains("is paused: resume it"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

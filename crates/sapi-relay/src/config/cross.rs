@@ -45,7 +45,8 @@ fn listeners(root: &Section<'_>, view: &View<'_>) {
     }
 }
 
-fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+/// Whether two listeners can't be had at once.
+pub(crate) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || everywhere)
 }

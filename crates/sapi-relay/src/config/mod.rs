@@ -22,6 +22,7 @@ use relay_core::dead_letters::DeadLetterConfig;
 use relay_core::intake::DedupConfig;
 use relay_upstream::UpstreamConfig;
 
+pub(crate) use cross::clash;
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use secret::Secret;
 pub(crate) use server::{Admin, Log, LogFormat};

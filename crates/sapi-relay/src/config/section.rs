@@ -269,6 +269,11 @@ impl<'a> Section<'a> {
         Some(path)
     }
 
+    /// The files that keys of this section and those below name.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        files_in(&self.values)
+    }
+
     /// An address to listen on.
     pub(super) fn address(&self, name: &'static str) -> Option<SocketAddr> {
         const ALLOWED: &str = "an IP address and a port, such as \"127.0.0.1:8080\", \
@@ -392,4 +397,13 @@ fn flatten(name: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
             pairs.push((name.to_owned(), text.unwrap_or_default()));
         }
     }
+}
+
+fn files_in(values: &Dict) -> Vec<PathBuf> {
+    let files = values.iter().flat_map(|(name, value)| {
+        let below = value.as_dict().map(files_in).unwrap_or_default();
+        let here = value.as_str().filter(|_| name.ends_with("_file"));
+        below.into_iter().chain(here.map(PathBuf::from))
+    });
+    files.collect()
 }

@@ -9,12 +9,16 @@ use crate::failure::Failure;
 
 /// There is none.
 #[derive(Debug)]
+pub(super) enum Bound {}
+
+/// There is none.
+#[derive(Debug)]
 pub(super) enum Running {}
 
-impl Running {
+impl Bound {
     /// Says that there is none.
     #[expect(clippy::unused_async, reason = "the other one binds")]
-    pub(super) async fn start(
+    pub(super) async fn bind(
         _sinks: &Sinks,
         name: &str,
         _websocket: &config::Websocket,
@@ -22,6 +26,20 @@ impl Running {
         Err(anyhow::anyhow!("sinks.{name}: websocket sinks are not built into this binary").into())
     }
 
+    pub(super) async fn rehearse(
+        sinks: &Sinks,
+        name: &str,
+        websocket: &config::Websocket,
+    ) -> Result<(), Failure> {
+        Self::bind(sinks, name, websocket).await.map(drop)
+    }
+
+    pub(super) fn serve(self, _sinks: &Sinks, _name: &str) -> Running {
+        match self {}
+    }
+}
+
+impl Running {
     pub(super) fn address(&self) -> SocketAddr {
         match *self {}
     }

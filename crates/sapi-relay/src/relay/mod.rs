@@ -10,6 +10,7 @@ mod kafka;
 mod listener;
 #[cfg_attr(not(feature = "nats"), path = "absent.rs")]
 mod nats;
+mod probe;
 #[cfg_attr(not(feature = "rabbitmq"), path = "absent.rs")]
 mod rabbitmq;
 mod reload;
@@ -38,6 +39,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::failure::{CONFIG, Failure, LOCKED, SOFTWARE};
 
+pub(crate) use probe::probe;
 pub(crate) use shared::{SharedState, now_ms};
 pub(crate) use signals::Signals;
 pub(crate) use sinks::{SinkRow, Sinks};

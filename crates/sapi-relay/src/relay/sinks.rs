@@ -1,7 +1,9 @@
 //! Owns the running sinks: starting, changing and stopping them, and their rows of the status.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ pub(crate) struct Sinks {
 #[derive(Debug)]
 struct Running {
     config: config::Sink,
+    /// A hash of what the files of its secrets held when it started.
+    secrets: u64,
     part: Part,
 }
 
@@ -79,9 +83,23 @@ impl Sinks {
 
     /// Starts a sink. A listener is bound when it returns.
     pub(super) async fn start(&self, sink: &config::Sink) -> Result<(), Failure> {
+        self.start_bound(sink, None).await
+    }
+
+    /// The same, with a listener that is bound already.
+    pub(super) async fn start_bound(
+        &self,
+        sink: &config::Sink,
+        bound: Option<listener::Bound>,
+    ) -> Result<(), Failure> {
+        let secrets = digest(&sink.files);
         let part = match &sink.kind {
             SinkKind::Websocket(websocket) => {
-                Part::Listener(listener::Running::start(self, &sink.name, websocket).await?)
+                let bound = match bound {
+                    Some(bound) => bound,
+                    None => listener::Bound::bind(self, &sink.name, websocket).await?,
+                };
+                Part::Listener(bound.serve(self, &sink.name))
             }
             SinkKind::File(delivery, file) => {
                 Part::Worker(file::start(self, &sink.name, delivery, file)?)
@@ -101,6 +119,7 @@ impl Sinks {
         };
         let running = Running {
             config: sink.clone(),
+            secrets,
             part,
         };
         self.running.lock().await.insert(sink.name.clone(), running);
@@ -179,6 +198,23 @@ impl Sinks {
             .collect()
     }
 
+    /// Whether the files that a sink's secrets are in hold something else than when it started.
+    pub(super) async fn has_other_secrets(&self, sink: &config::Sink) -> bool {
+        let running = self.running.lock().await;
+        let running = running.get(&sink.name);
+        running.is_some_and(|running| running.secrets != digest(&sink.files))
+    }
+
+    /// Where listeners listen, by sink.
+    pub(super) async fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let running = self.running.lock().await;
+        let addresses = running.iter().filter_map(|(name, sink)| match &sink.part {
+            Part::Listener(listener) => Some((name.clone(), listener.address())),
+            Part::Worker(_) => None,
+        });
+        addresses.collect()
+    }
+
     /// Stops a sink. One that is gone for good holds retention back no more.
     pub(super) async fn stop(&self, name: &str, for_good: bool) {
         let removed = self.running.lock().await.remove(name);
@@ -234,6 +270,15 @@ impl Sinks {
         let running = std::mem::take(&mut *self.running.lock().await);
         join_all(running.values().map(|sink| stop(&sink.part))).await;
     }
+}
+
+/// A hash of files' contents: it tells only whether they have changed, and is shown to nobody.
+fn digest(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        std::fs::read(file).ok().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 async fn stop(part: &Part) {

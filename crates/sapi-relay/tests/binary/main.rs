@@ -9,6 +9,8 @@
 
 mod cli;
 mod config;
+mod connect;
 mod daemon;
 mod operation;
+mod reload;
 mod run;

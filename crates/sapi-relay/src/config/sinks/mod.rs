@@ -8,6 +8,8 @@ mod rabbitmq;
 mod webhook;
 mod websocket;
 
+use std::path::PathBuf;
+
 use super::section::Section;
 
 pub(crate) use delivery::Delivery;
@@ -28,6 +30,8 @@ pub(crate) struct Sink {
     pub(crate) name: String,
     pub(crate) enabled: bool,
     pub(crate) kind: SinkKind,
+    /// The files that its keys `*_file` name: secrets, certificates.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// What a sink is. A new type is one variant, one row of [`TYPES`] and one module.
@@ -134,6 +138,7 @@ fn sink(name: String, section: &Section<'_>) -> Option<Sink> {
         name,
         enabled,
         kind,
+        files: section.files(),
     })
 }
 
