@@ -1,6 +1,6 @@
 //! What is under way, and how far everything is settled: plain bookkeeping, without time or I/O.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use relay_journal::Offset;
 
@@ -72,6 +72,9 @@ pub(super) struct Window {
     cursor: Offset,
     flights: VecDeque<Flight>,
     ahead: BTreeMap<Offset, Key>,
+    /// Where flights ended that have to be flown again: reading stops there again, so that events that
+    /// went together go together again.
+    ends: BTreeSet<Offset>,
     next_id: u64,
     /// Events of all flights.
     flying: usize,
@@ -88,6 +91,7 @@ impl Window {
             cursor,
             flights: VecDeque::new(),
             ahead: BTreeMap::new(),
+            ends: BTreeSet::new(),
             next_id: 0,
             flying: 0,
             waiting: 0,
@@ -130,7 +134,11 @@ impl Window {
                 .saturating_sub(self.flying + self.ahead.len()),
             known => known.unwrap_or(usize::MAX),
         };
-        let room = room.min(bounds.batch_events);
+        let end = self.ends.range(position.next()..).next();
+        let end = end.map_or(u64::MAX, |end| end.0 - position.0);
+        let room = room
+            .min(bounds.batch_events)
+            .min(usize::try_from(end).unwrap_or(usize::MAX));
         (room > 0 || self.is_empty()).then_some(room.max(1))
     }
 
@@ -219,13 +227,19 @@ impl Window {
         {
             self.ahead = self.ahead.split_off(&self.cursor.next());
         }
+        if self.ends.first().is_some_and(|end| *end <= self.cursor) {
+            self.ends = self.ends.split_off(&self.cursor.next());
+        }
     }
 
-    /// Forgets the flights after a failure: reading goes on at the cursor. What is settled stays so,
+    /// Forgets the flights after a failure: reading goes on at the cursor, and stops where they ended. What is settled stays so,
     /// save what lies behind an unsettled event of the same key.
     pub(super) fn roll_back(&mut self) {
         let mut oldest: HashMap<Key, Offset> = HashMap::new();
         for flight in self.flights.drain(..) {
+            if !flight.is_settled() {
+                self.ends.insert(flight.upto);
+            }
             for (event, settled) in flight.verdicts() {
                 if settled {
                     self.ahead.insert(event.offset, event.key);

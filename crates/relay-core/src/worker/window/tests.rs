@@ -313,6 +313,39 @@ fn a_single_stuck_event_lets_a_bounded_number_pass() {
 }
 
 #[test]
+fn what_went_together_goes_together_again() {
+    let mut window = Window::new(Offset(0));
+    let first = window.hand_over(Offset(1), 1, tracked(1..2));
+    let second = window.hand_over(Offset(3), 1, tracked(2..4));
+    let third = window.hand_over(Offset(6), 1, tracked(4..7));
+    window.fail(first);
+    window.settle_some(second, vec![true, false]);
+    window.fail(third);
+    window.roll_back();
+    let mut position = window.cursor();
+    let mut groups = Vec::new();
+    while position < Offset(8) {
+        let upto = Offset(position.0 + window.room(position, &BOUNDS).unwrap() as u64);
+        let events: Vec<_> = tracked(position.0 + 1..upto.0 + 1);
+        let events: Vec<_> = events
+            .into_iter()
+            .filter(|event| !window.has_settled(event.offset))
+            .collect();
+        position = upto;
+        if events.is_empty() {
+            window.pass(upto);
+            continue;
+        }
+        let group = events.iter().map(|event| event.offset.0);
+        groups.push(group.collect::<Vec<_>>());
+        let id = window.hand_over(upto, 1, events);
+        window.settle_all(id);
+    }
+    assert_eq!(groups, [vec![1], vec![3], vec![4, 5, 6], vec![7, 8, 9, 10]]);
+    assert_eq!(window.ends.len(), 0);
+}
+
+#[test]
 fn what_is_filtered_out_moves_the_cursor_in_its_turn() {
     let mut window = Window::new(Offset(0));
     window.pass(Offset(10));
