@@ -163,7 +163,6 @@ async fn a_killed_broker_and_wrong_credentials() {
     server.restart().await;
     soon("the rest", relay.settled(&sink)).await;
     let bodies = bodies(&server.client().await, "all").await;
-    // A broker killed right after it was set up may have forgotten a binding: then they are dead letters.
     let refused = reasons(&relay).await;
     assert!(
         bodies.len() >= sent,
