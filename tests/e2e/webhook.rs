@@ -1,1 +1,7 @@
-//! The webhook sink against the real thing.
+//! The webhook sink against a receiver on real sockets: the contract every sink passes, and the whole relay.
+
+mod answers;
+mod contract;
+mod order;
+mod wire;
+mod world;
