@@ -1,7 +1,7 @@
 //! What may be sent now: calls in the order they came, never two of one key at once. Plain bookkeeping,
 //! without time or I/O.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// A hash of an event's key. Two keys that share one wait for each other, no more.
 pub(super) type Key = u64;
@@ -24,7 +24,8 @@ pub(super) struct Lanes<T> {
     /// Each key's calls, the first of which may be sent, or is.
     queues: HashMap<Key, VecDeque<CallId>>,
     calls: HashMap<CallId, Call<T>>,
-    ready: VecDeque<CallId>,
+    /// The oldest first: the cursor waits for it.
+    ready: BTreeSet<CallId>,
     next: CallId,
     sent: usize,
 }
@@ -34,7 +35,7 @@ impl<T> Lanes<T> {
         Self {
             queues: HashMap::new(),
             calls: HashMap::new(),
-            ready: VecDeque::new(),
+            ready: BTreeSet::new(),
             next: 0,
             sent: 0,
         }
@@ -53,7 +54,7 @@ impl<T> Lanes<T> {
             queue.push_back(id);
         }
         if blockers == 0 {
-            self.ready.push_back(id);
+            self.ready.insert(id);
         }
         let work = Some(work);
         self.calls.insert(
@@ -66,9 +67,9 @@ impl<T> Lanes<T> {
         );
     }
 
-    /// The next call to send, the longest waiting first.
+    /// The next call to send, the oldest first.
     pub(super) fn take(&mut self) -> Option<(CallId, T)> {
-        while let Some(id) = self.ready.pop_front() {
+        while let Some(id) = self.ready.pop_first() {
             let work = self.calls.get_mut(&id).and_then(|call| call.work.take());
             if let Some(work) = work {
                 self.sent += 1;
@@ -87,6 +88,7 @@ impl<T> Lanes<T> {
         let Some(call) = self.calls.remove(&id) else {
             return false;
         };
+        self.ready.remove(&id);
         for key in call.keys {
             let Some(queue) = self.queues.get_mut(&key) else {
                 continue;
@@ -101,7 +103,7 @@ impl<T> Lanes<T> {
             let Some(follower) = follower else { continue };
             follower.blockers -= 1;
             if follower.blockers == 0 {
-                self.ready.push_back(first);
+                self.ready.insert(first);
             }
         }
         true
