@@ -99,16 +99,18 @@ pub(super) async fn ensure(config: &Config, exactly_once: &ExactlyOnce) -> Resul
     Ok(())
 }
 
-/// The sink's cursor, as far as it is committed. What is open of others is waited for.
+/// The sink's cursor, as far as it is committed. `all`: what is open of others is waited for, since it
+/// may stand before our last one.
 pub(super) async fn read(
     config: &Config,
     exactly_once: &ExactlyOnce,
+    all: bool,
 ) -> Result<Option<Cursor>, Failure> {
     let client = link::client(config)?;
     let (topic, key) = (exactly_once.cursor_topic.clone(), key(config));
     let what = format!("reading the cursor from topic {topic}");
     let place = format!("{what}, key {key}");
-    let read = spawn_blocking(move || last(&client, &topic, key.as_bytes())).await;
+    let read = spawn_blocking(move || last(&client, &topic, key.as_bytes(), all)).await;
     let read = read.map_err(|_panicked| failure::not_connected())?;
     let text = match read {
         Ok(None) => return Ok(None),
@@ -157,12 +159,17 @@ fn end(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<i64, Code> {
 }
 
 /// The value of the last record with a key, to the end of the partition as it is now.
-fn last(client: &ClientConfig, topic: &str, key: &[u8]) -> Result<Option<Vec<u8>>, Code> {
+fn last(
+    client: &ClientConfig,
+    topic: &str,
+    key: &[u8],
+    all: bool,
+) -> Result<Option<Vec<u8>>, Code> {
     let deadline = Instant::now() + OTHERS;
     let until = end(&consumer(client, "read_uncommitted")?, topic)?;
     let consumer = consumer(client, "read_committed")?;
     // Beyond an open transaction nothing can be read, though our cursor may stand there.
-    while end(&consumer, topic)? < until {
+    while all && end(&consumer, topic)? < until {
         if Instant::now() >= deadline {
             return Err(Code::OperationTimedOut);
         }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 
 /// What the relay sets itself, since its guarantees rest on it or a key of its own says it.
-const OWNED: [(&str, &str); 17] = [
+const OWNED: [(&str, &str); 20] = [
     ("acks", "it is all"),
     ("request.required.acks", "it is all"),
     ("enable.idempotence", "it is on"),
@@ -24,6 +25,49 @@ const OWNED: [(&str, &str); 17] = [
     ("ssl.ca.location", "set tls.ca_file"),
     ("ssl.certificate.location", "set tls.cert_file"),
     ("ssl.key.location", "set tls.key_file"),
+    ("statistics.interval.ms", "statistics are off"),
+    ("group.id", "it consumes nothing but its cursor"),
+    ("isolation.level", "it reads what is committed"),
+];
+
+/// What people set, to name the nearest when one is misspelt.
+const USUAL: [&str; 36] = [
+    "api.version.request.timeout.ms",
+    "batch.num.messages",
+    "batch.size",
+    "broker.address.family",
+    "broker.address.ttl",
+    "client.dns.lookup",
+    "client.id",
+    "client.rack",
+    "compression.level",
+    "connections.max.idle.ms",
+    "debug",
+    "delivery.timeout.ms",
+    "linger.ms",
+    "max.in.flight.requests.per.connection",
+    "message.max.bytes",
+    "message.timeout.ms",
+    "metadata.max.age.ms",
+    "partitioner",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.ms",
+    "receive.message.max.bytes",
+    "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "request.timeout.ms",
+    "retry.backoff.ms",
+    "socket.connection.setup.timeout.ms",
+    "socket.keepalive.enable",
+    "socket.nagle.disable",
+    "socket.timeout.ms",
+    "ssl.cipher.suites",
+    "ssl.endpoint.identification.algorithm",
+    "sticky.partitioning.linger.ms",
+    "topic.metadata.propagation.max.ms",
+    "topic.metadata.refresh.interval.ms",
+    "transaction.timeout.ms",
 ];
 
 /// Why librdkafka can't be told something.
@@ -37,7 +81,15 @@ pub enum PropertyError {
         /// What to do instead.
         instead: &'static str,
     },
-    /// There is no such property, or no such value. The value is not shown: it may be a secret.
+    /// There is no such property.
+    #[error("{name} is no property of librdkafka: did you mean {nearest}?")]
+    Unknown {
+        /// The property.
+        name: String,
+        /// The one that it resembles most.
+        nearest: &'static str,
+    },
+    /// There is no such value. The value is not shown: it may be a secret.
     #[error("{name}: librdkafka says: {reason}")]
     Refused {
         /// The property.
@@ -65,7 +117,14 @@ impl Properties {
         }
         let mut config = ClientConfig::new();
         config.set(name, value);
-        if let Err(KafkaError::ClientConfig(_, reason, _, _)) = config.create_native_config() {
+        if let Err(KafkaError::ClientConfig(result, reason, _, _)) = config.create_native_config() {
+            if result == RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN {
+                let alike = |known: &&&str| std::cmp::Reverse(strsim::levenshtein(name, known));
+                return Err(PropertyError::Unknown {
+                    name: name.to_owned(),
+                    nearest: USUAL.iter().max_by_key(alike).copied().unwrap_or_default(),
+                });
+            }
             return Err(PropertyError::Refused {
                 name: name.to_owned(),
                 reason: reason.replace(value, ".."),

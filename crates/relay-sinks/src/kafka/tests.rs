@@ -16,5 +16,7 @@ fn librdkafka_judges_the_rest() {
         assert!(refused.starts_with(name), "{refused}");
         assert!(!refused.contains("hunter2"), "{refused}");
     }
+    let misspelt = properties.set("linger.mss", "20").unwrap_err().to_string();
+    assert!(misspelt.ends_with("did you mean linger.ms?"), "{misspelt}");
     assert_eq!(format!("{properties:?}"), "[\"linger.ms\"]");
 }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::producer::Producer;
-use relay_core::Cursor;
 use relay_core::sink::{Delivery, Failure, Outcome, Outcomes};
+use relay_core::{Cursor, Offset};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::cursors;
@@ -38,10 +38,16 @@ pub(super) async fn begin(
     exactly_once: &ExactlyOnce,
 ) -> Result<Option<Cursor>, Failure> {
     cursors::ensure(&shared.config, exactly_once).await?;
+    let seen = cursors::read(&shared.config, exactly_once, false).await?;
+    let epoch = shared.composer.source().cursor(Offset(0)).epoch;
+    if let Some(foreign) = seen.filter(|seen| seen.epoch != epoch) {
+        // Of another journal, which the worker says: to take the id would end whoever wrote it.
+        return Ok(Some(foreign));
+    }
     let what = "taking the transactional id";
     link.blocking(what, |producer| producer.init_transactions(ENDING))
         .await?;
-    cursors::read(&shared.config, exactly_once).await
+    cursors::read(&shared.config, exactly_once, true).await
 }
 
 /// Writes a cursor, and nothing else.
