@@ -7,6 +7,7 @@ mod idle;
 mod intake;
 mod latency;
 mod replay;
+mod webhook;
 
 use std::pin::Pin;
 
@@ -31,7 +32,7 @@ pub(crate) struct Scenario {
     pub(crate) run: Run,
 }
 
-pub(crate) const SCENARIOS: [Scenario; 7] = [
+pub(crate) const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "commit",
         title: "Commit stage fed from memory",
@@ -84,6 +85,15 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
         title: "Idle",
         how: "One subscription that brings a heartbeat a minute, no client, over 20 s.",
         run: |bench| Box::pin(idle::run(bench)),
+    },
+    Scenario {
+        name: "webhook",
+        title: "Webhooks",
+        how: "A full journal, delivered to an endpoint over loopback HTTP, one signed request an event, 8 at once, in order per \
+              key. The bare loop sends the same requests, signed, with the same headers, by the same client, without order, \
+              cursor or confirmation, to the same receiver; in turn, three times, and the middle one counts. Receiver and \
+              sender share the cores.",
+        run: |bench| Box::pin(webhook::run(bench)),
     },
 ];
 
