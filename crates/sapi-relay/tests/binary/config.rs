@@ -174,7 +174,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     (
         "[sinks.lake]\ntype = 'kafak'",
         "sinks.lake.type",
-        &["\"kafak\"", "one of \"websocket\", \"file\""],
+        &["\"kafak\"", "\"webhook\", \"websocket\", \"file\""],
     ),
     (
         "[sinks.lake]\ntype = 'kafka'\nbrokers = ['b']",
