@@ -114,12 +114,24 @@ async fn headers(journal: &tempfile::TempDir) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-/// Events a second of so many loops that send ready requests, signed like the relay's.
+/// Events a second of so many loops that send ready requests, signed like the relay's. They run on threads
+/// of their own, as many as the relay's, so that the receiver is as far away as it is from the relay.
 async fn bare(events: u64, headers: &HeaderMap) -> Result<f64> {
     let receiver = Receiver::counting().await;
+    let (url, headers) = (receiver.url("/"), headers.clone());
+    let sending = tokio::task::spawn_blocking(move || {
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        threads.block_on(send(events, url, headers))
+    });
+    sending.await?
+}
+
+async fn send(events: u64, url: String, headers: HeaderMap) -> Result<f64> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let webhook = Arc::new(Webhook::new(SECRET)?);
-    let (url, next) = (receiver.url("/"), Arc::new(AtomicU64::new(0)));
+    let next = Arc::new(AtomicU64::new(0));
     let bodies = (0..1_000).map(|n| burst_document(&Config::default(), Burst::default(), n));
     let bodies: Arc<[bytes::Bytes]> = bodies.collect();
     let mut loops = JoinSet::new();
