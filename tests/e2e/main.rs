@@ -12,4 +12,5 @@ mod numbering;
 mod rabbitmq;
 mod sapi_face;
 mod secrets;
+mod together;
 mod webhook;

@@ -102,6 +102,11 @@ impl Arrivals {
         self.log.lock().expect("no user panicked").clone()
     }
 
+    /// Whether the event at an offset has arrived.
+    pub fn has(&self, offset: u64) -> bool {
+        self.distinct.borrow().contains_key(&offset)
+    }
+
     /// How many different events have arrived.
     pub fn count(&self) -> usize {
         self.distinct.borrow().len()

@@ -11,9 +11,13 @@ pub async fn alone() -> MutexGuard<'static, ()> {
     HEAVY.lock().await
 }
 
+/// Whether tests run at full length: `RELAY_TESTS_FULL=1`.
+pub fn full() -> bool {
+    std::env::var_os("RELAY_TESTS_FULL").is_some_and(|value| value == "1")
+}
+
 /// How long a test at a steady rate runs: a minute with `RELAY_TESTS_FULL=1`, else shortened so that
 /// a change is judged in minutes.
 pub fn length() -> Duration {
-    let full = std::env::var_os("RELAY_TESTS_FULL").is_some_and(|value| value == "1");
-    Duration::from_secs(if full { 60 } else { 12 })
+    Duration::from_secs(if full() { 60 } else { 12 })
 }
