@@ -376,27 +376,20 @@ impl<'a> Section<'a> {
 }
 
 fn flatten(name: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
-    match value {
-        Value::Dict(_, values) => {
-            for (below, value) in values {
-                flatten(&format!("{name}.{below}"), value, pairs);
-            }
+    if let Value::Dict(_, values) = value {
+        for (below, value) in values {
+            flatten(&format!("{name}.{below}"), value, pairs);
         }
-        other => {
-            let text = other
-                .as_str()
-                .map(ToOwned::to_owned)
-                .or_else(|| other.to_bool().map(|flag| flag.to_string()))
-                .or_else(|| other.to_i128().map(|number| number.to_string()))
-                .or_else(|| {
-                    other
-                        .to_num()
-                        .and_then(|number| number.to_f64())
-                        .map(|number| number.to_string())
-                });
-            pairs.push((name.to_owned(), text.unwrap_or_default()));
-        }
+        return;
     }
+    let number = || value.to_num().and_then(|number| number.to_f64());
+    let text = value
+        .as_str()
+        .map(ToOwned::to_owned)
+        .or_else(|| value.to_bool().map(|flag| flag.to_string()))
+        .or_else(|| value.to_i128().map(|number| number.to_string()))
+        .or_else(|| number().map(|number| number.to_string()));
+    pairs.push((name.to_owned(), text.unwrap_or_default()));
 }
 
 fn files_in(values: &Dict) -> Vec<PathBuf> {

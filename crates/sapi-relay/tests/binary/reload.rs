@@ -79,12 +79,12 @@ async fn sinks_are_added_changed_and_removed_beside_those_that_stay() {
     .await;
 
     // One changes its file, one comes, the other listener changes at its own address.
-    let (changed, added) = (
+    let (moved, added) = (
         file(&home, "changes", "after"),
         file(&home, "added", "added"),
     );
     let fewer = websocket("more", &more, "max_clients = 7");
-    home.configure(&format!("{stays}{changed}{added}{fewer}"));
+    home.configure(&format!("{stays}{moved}{added}{fewer}"));
     reloaded(&relay, DONE, 1).await;
     simulator.emit(2);
     until("two more", || {

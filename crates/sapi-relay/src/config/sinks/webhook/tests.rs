@@ -18,10 +18,11 @@ fn load(keys: &str) -> Result<Webhook, String> {
     );
     std::fs::write(&path, text).unwrap();
     let config = Config::load(&[path], &[]).map_err(|problems| problems.to_string())?;
-    match config.sinks.into_iter().next().unwrap().kind {
-        SinkKind::Webhook(_, webhook) => Ok(webhook),
-        other => panic!("{other:?}"),
-    }
+    let kind = config.sinks.into_iter().next().unwrap().kind;
+    let SinkKind::Webhook(_, webhook) = kind else {
+        panic!("{kind:?}");
+    };
+    Ok(webhook)
 }
 
 const URL: &str = "url = 'https://hooks.example.com/8x8?token=hunter3hunter3'\n";
@@ -84,88 +85,91 @@ fn headers_literal_or_by_file() {
     assert!(!shown.contains("hunter"), "{shown}");
 }
 
+/// Keys of a sink, the key at fault, and what is said of it.
+const WRONG: [(&str, &str, &str); 18] = [
+    ("", "url", "is missing"),
+    ("url = 'hooks.example.com/hunter2'", "url", "is not a URL"),
+    (
+        "url = 'ftp://hooks.example.com/hunter2'",
+        "url",
+        "is not of http or https",
+    ),
+    (
+        "url = 'https://u:hunter2@hooks.example.com/'",
+        "url",
+        "holds user and password",
+    ),
+    (
+        "url = 'https://u@hooks.example.com/hunter2'",
+        "url",
+        "headers.authorization",
+    ),
+    (
+        "url = 'https://h/'\nsecret = 'whsec_hunter2!'",
+        "secret",
+        "is not `whsec_` and base64",
+    ),
+    (
+        "url = 'https://h/'\nsecret = 'whsec_aHVudGVyMg=='",
+        "secret",
+        "fewer than 24 bytes",
+    ),
+    (
+        "url = 'https://h/'\nsecret = ['hunter2', 5]",
+        "secret",
+        "is not a list of texts",
+    ),
+    (
+        "url = 'https://h/'\nheaders.ce-id = 'hunter2'",
+        "headers.ce-id",
+        "is not yours to set",
+    ),
+    (
+        "url = 'https://h/'\nheaders.Host = 'hunter2'",
+        "headers.Host",
+        "is not yours to set",
+    ),
+    (
+        "url = 'https://h/'\nheaders.x = \"hunter2\\nx-y: 1\"",
+        "headers.x",
+        "is no value",
+    ),
+    (
+        "url = 'https://h/'\nheaders.'a b' = 'hunter2'",
+        "headers.a b",
+        "is no name",
+    ),
+    (
+        "url = 'https://h/'\nheaders.x_file = '/no/such/file'",
+        "headers.x_file",
+        "can't be read",
+    ),
+    (
+        "url = 'https://h/'\nmode = 'batch'\nformat = 'binary'",
+        "format",
+        "does not fit",
+    ),
+    (
+        "url = 'https://h/'\nmode = 'bulk'",
+        "mode",
+        "\"single\", \"batch\"",
+    ),
+    (
+        "url = 'https://h/'\nconcurrency = 0",
+        "concurrency",
+        "from 1 to 1000",
+    ),
+    (
+        "url = 'https://h/'\ntimeout = 'soon'",
+        "timeout",
+        "is not allowed",
+    ),
+    ("url = 'https://h/'\nheader = 'x'", "header", "headers"),
+];
+
 #[test]
 fn what_is_wrong_is_named_with_what_is_allowed_and_without_secrets() {
-    for (keys, key, fault) in [
-        ("", "url", "is missing"),
-        ("url = 'hooks.example.com/hunter2'", "url", "is not a URL"),
-        (
-            "url = 'ftp://hooks.example.com/hunter2'",
-            "url",
-            "is not of http or https",
-        ),
-        (
-            "url = 'https://u:hunter2@hooks.example.com/'",
-            "url",
-            "holds user and password",
-        ),
-        (
-            "url = 'https://u@hooks.example.com/hunter2'",
-            "url",
-            "headers.authorization",
-        ),
-        (
-            "url = 'https://h/'\nsecret = 'whsec_hunter2!'",
-            "secret",
-            "is not `whsec_` and base64",
-        ),
-        (
-            "url = 'https://h/'\nsecret = 'whsec_aHVudGVyMg=='",
-            "secret",
-            "fewer than 24 bytes",
-        ),
-        (
-            "url = 'https://h/'\nsecret = ['hunter2', 5]",
-            "secret",
-            "is not a list of texts",
-        ),
-        (
-            "url = 'https://h/'\nheaders.ce-id = 'hunter2'",
-            "headers.ce-id",
-            "is not yours to set",
-        ),
-        (
-            "url = 'https://h/'\nheaders.Host = 'hunter2'",
-            "headers.Host",
-            "is not yours to set",
-        ),
-        (
-            "url = 'https://h/'\nheaders.x = \"hunter2\\nx-y: 1\"",
-            "headers.x",
-            "is no value",
-        ),
-        (
-            "url = 'https://h/'\nheaders.'a b' = 'hunter2'",
-            "headers.a b",
-            "is no name",
-        ),
-        (
-            "url = 'https://h/'\nheaders.x_file = '/no/such/file'",
-            "headers.x_file",
-            "can't be read",
-        ),
-        (
-            "url = 'https://h/'\nmode = 'batch'\nformat = 'binary'",
-            "format",
-            "does not fit",
-        ),
-        (
-            "url = 'https://h/'\nmode = 'bulk'",
-            "mode",
-            "\"single\", \"batch\"",
-        ),
-        (
-            "url = 'https://h/'\nconcurrency = 0",
-            "concurrency",
-            "from 1 to 1000",
-        ),
-        (
-            "url = 'https://h/'\ntimeout = 'soon'",
-            "timeout",
-            "is not allowed",
-        ),
-        ("url = 'https://h/'\nheader = 'x'", "header", "headers"),
-    ] {
+    for (keys, key, fault) in WRONG {
         let problems = load(keys).unwrap_err();
         assert!(
             problems.contains(&format!("sinks.hook.{key}")) && problems.contains(fault),
