@@ -5,14 +5,14 @@
 //! * **JetStream**: an event is confirmed when the stream's acknowledgement is there. Publishes are pipelined.
 //!   `Nats-Msg-Id` is the event's id, so that what comes again within the stream's duplicate window is
 //!   stored once; an acknowledgement that calls it a duplicate confirms it.
-//! * **Order** per key holds in the stream, whatever was stored in which attempt ([`order`]).
+//! * **Order** per key holds in the stream, whatever was stored in which attempt (`order`).
 //! * **Core NATS** loses messages: an event is confirmed when it was handed to the server's socket,
 //!   whether somebody listens or not, and whether the server has read it or not.
 //!
 //! # One connection, used once
 //! async-nats connects again by itself and would then send what its queue still holds, while what was
 //! under way before is lost: later events of a key would be stored before earlier ones. So a client
-//! that was disconnected is not let in again (see [`connection`]); the worker connects anew and hands
+//! that was disconnected is not let in again (see `connection`); the worker connects anew and hands
 //! over from the oldest unsettled event on. An earlier connection can only repeat, in order, what comes
 //! again anyway.
 
