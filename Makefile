@@ -19,7 +19,7 @@ demo: setup ## Build and start simulator, relay and clients on this machine
 
 test: setup servers ## Run every test: unit, property, end to end with real processes and servers
 	cargo build --locked --workspace --bins
-	cargo test --locked --workspace
+	cargo test --locked --workspace --no-fail-fast
 
 lint: setup ## Check format, lints and documentation, warnings denied
 	cargo fmt --all --check

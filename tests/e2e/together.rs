@@ -10,21 +10,29 @@ use relay_tests::{PATIENCE, load, within};
 
 use world::{Fault, World};
 
-/// The longest silence that a sink may have because another's destination is in trouble.
-const SILENCE: Duration = Duration::from_secs(2);
+/// The longest silence that a sink may have because another's destination is in trouble. A short run
+/// is for machines that do other things as well: it tells a stall, not a hesitation.
+fn silence() -> Duration {
+    if load::full() {
+        Duration::from_secs(2)
+    } else {
+        Duration::from_secs(4)
+    }
+}
 
 /// How long a destination is in trouble.
 fn trouble() -> Duration {
     if load::full() {
         Duration::from_secs(20)
     } else {
-        Duration::from_secs(3)
+        Duration::from_secs(5)
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_in_trouble_hurts_no_other() {
     let _alone = load::alone().await;
+    let bearable = silence();
     let mut world = World::start(false).await;
     world.everyone_has(1_000).await;
     for fault in [Fault::Killed, Fault::Stopped, Fault::CutOff] {
@@ -44,7 +52,7 @@ async fn a_destination_in_trouble_hurts_no_other() {
                 let silence = arrivals.longest_gap(began, healed);
                 let name = arrivals.name();
                 assert!(
-                    name == target || silence < SILENCE,
+                    name == target || silence < bearable,
                     "{name} was silent for {silence:?} while {target} was {fault:?}"
                 );
             }
