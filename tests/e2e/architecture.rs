@@ -26,7 +26,13 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     (
         "relay-tests",
-        &["relay-core", "relay-journal", "sapi-protocol", "sapi-sim"],
+        &[
+            "relay-core",
+            "relay-journal",
+            "relay-sinks",
+            "sapi-protocol",
+            "sapi-sim",
+        ],
     ),
 ];
 
