@@ -24,6 +24,7 @@ test: setup servers ## Run every test: unit, property, end to end with real proc
 lint: setup ## Check format, lints and documentation, warnings denied
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p sapi-relay --no-default-features --features websocket -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
 bench: setup servers ## Measure the release build; writes docs/BENCHMARKS.md

@@ -48,14 +48,14 @@ async fn of_two_with_one_id_the_first_stays_away() {
     let server = KafkaServer::start().await;
     server.create_topic(TOPIC, 1, &[]).await;
     let same = "exactly_once = true\ntransactional_id = \"same\"";
-    let (one, two) = (simulator(20_000).await, simulator(20_000).await);
+    let (one, two) = (simulator(200_000).await, simulator(200_000).await);
     let first = Relay::start(&setup(&one, &server, same)).await;
     first
         .status_where("events delivered", |status| {
             relay_tests::relay::offset(&row(status)["cursor"]) >= 100
         })
         .await;
-    // Another journal: it takes the id, and finds a cursor that is not its own.
+    // Another journal: it finds a cursor that is not its own, and leaves the id alone.
     let second = Relay::start(&setup(&two, &server, same)).await;
     let foreign = second
         .status_where("a foreign cursor", |status| {
@@ -64,6 +64,30 @@ async fn of_two_with_one_id_the_first_stays_away() {
         .await;
     let text = row(&foreign)["last_error"]["text"].as_str().unwrap();
     assert!(text.contains("not of this journal"), "{text}");
+    let before = relay_tests::relay::offset(&row(&first.status().await)["cursor"]);
+    first
+        .status_where("the first to go on", |status| {
+            relay_tests::relay::offset(&row(status)["cursor"]) > before
+        })
+        .await;
+    // An operator wants the second to deliver.
+    let url = second.admin("/v1/sinks/lake/seek").await;
+    let seek = relay_tests::http::client().post(&url);
+    let answer = seek
+        .json(&serde_json::json!({"to": "earliest"}))
+        .send()
+        .await;
+    let answer = answer.unwrap();
+    assert!(
+        answer.status().is_success(),
+        "{}",
+        answer.text().await.unwrap()
+    );
+    second
+        .status_where("the second to deliver", |status| {
+            row(status)["state"] == "running"
+        })
+        .await;
     let fenced = first
         .status_where("a fenced sink", |status| row(status)["state"] == "blocked")
         .await;

@@ -26,6 +26,16 @@ pub(crate) use cross::clash;
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use secret::Secret;
 pub(crate) use server::{Admin, Log, LogFormat};
+#[cfg_attr(
+    not(all(
+        feature = "file",
+        feature = "kafka",
+        feature = "nats",
+        feature = "rabbitmq",
+        feature = "webhook"
+    )),
+    expect(unused_imports, reason = "a build may leave sinks out")
+)]
 pub(crate) use sinks::{
     Client, Delivery, File, Kafka, Nats, NatsAuth, Rabbitmq, Sink, SinkKind, Webhook, Websocket,
 };

@@ -1,25 +1,49 @@
 //! Owns the daemon: what is built from a configuration, how it runs, how it drains.
 
-#[cfg_attr(not(feature = "file"), path = "absent.rs")]
+#[cfg(not(all(
+    feature = "file",
+    feature = "kafka",
+    feature = "nats",
+    feature = "rabbitmq",
+    feature = "webhook"
+)))]
+mod absent;
+#[cfg(feature = "file")]
 mod file;
-#[cfg(feature = "nats")]
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "rabbitmq",
+    feature = "webhook"
+))]
 mod fingerprint;
-#[cfg_attr(not(feature = "kafka"), path = "absent.rs")]
+#[cfg(feature = "kafka")]
 mod kafka;
 #[cfg_attr(not(feature = "websocket"), path = "listener_absent.rs")]
 mod listener;
-#[cfg_attr(not(feature = "nats"), path = "absent.rs")]
+#[cfg(feature = "nats")]
 mod nats;
 mod probe;
-#[cfg_attr(not(feature = "rabbitmq"), path = "absent.rs")]
+#[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod reload;
 mod shared;
 mod signals;
 mod sinks;
 mod systemd;
-#[cfg_attr(not(feature = "webhook"), path = "absent.rs")]
+#[cfg(feature = "webhook")]
 mod webhook;
+
+#[cfg(not(feature = "file"))]
+use absent as file;
+#[cfg(not(feature = "kafka"))]
+use absent as kafka;
+#[cfg(not(feature = "nats"))]
+use absent as nats;
+#[cfg(not(feature = "rabbitmq"))]
+use absent as rabbitmq;
+#[cfg(not(feature = "webhook"))]
+use absent as webhook;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

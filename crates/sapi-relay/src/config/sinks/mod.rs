@@ -15,10 +15,6 @@ use super::section::Section;
 pub(crate) use delivery::Delivery;
 pub(crate) use file::File;
 pub(crate) use kafka::Kafka;
-#[cfg_attr(
-    not(feature = "nats"),
-    expect(unused_imports, reason = "what only its wiring names")
-)]
 pub(crate) use nats::{Auth as NatsAuth, Nats};
 pub(crate) use rabbitmq::Rabbitmq;
 pub(crate) use webhook::Webhook;
