@@ -219,8 +219,14 @@ impl World {
     /// holds: an id for each offset.
     pub async fn finish(&mut self) -> BTreeMap<u64, String> {
         self.simulator.set_rate(0.0);
-        let emitted = relay_tests::ledger::emitted(&self.simulator).len();
-        relay_tests::ledger::recorded(self.relay(), emitted).await;
+        // What was on its way when the rate changed is emitted still.
+        let emitted = loop {
+            let emitted = relay_tests::ledger::emitted(&self.simulator).len();
+            relay_tests::ledger::recorded(self.relay(), emitted).await;
+            if relay_tests::ledger::emitted(&self.simulator).len() == emitted {
+                break emitted;
+            }
+        };
         let url = self.relay().downstream("/v1/history").await;
         let events = history(&url).await.into_iter();
         let events = events.filter(|event| !event.is_notice());

@@ -81,7 +81,9 @@ async fn gone_disables_across_a_restart_until_the_url_changes() {
     let world = world.restart(&receiver.url("/old"), &keys("")).await;
     world.emit_many(3, 1);
     let row = world
-        .row("disabled, and behind", |row| row["lag_events"] == 6)
+        .row("disabled, and behind", |row| {
+            row["lag_events"].as_u64() >= Some(6)
+        })
         .await;
     assert_eq!(row["state"], "disabled");
     assert_eq!(receiver.counts().requests, asked, "nobody asked again");
@@ -142,6 +144,10 @@ async fn a_refused_batch_is_split_until_the_event_is_found() {
     }
     world.emit("huge", &"x".repeat(5_000));
     world.emit("ada", "");
+    relay_tests::until("the last event", || async {
+        numbers(&receiver).contains(&202).then_some(())
+    })
+    .await;
     world.row("all settled", |row| row["lag_events"] == 0).await;
     let wanted: Vec<u64> = (1..=202)
         .filter(|number| ![78, 201].contains(number))

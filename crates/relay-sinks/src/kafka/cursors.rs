@@ -183,11 +183,17 @@ fn last(
     let mut found = None;
     loop {
         match consumer.poll(POLL) {
-            Some(Ok(record)) if record.key() == Some(key) => {
-                found = record.payload().map(<[u8]>::to_vec);
+            Some(Ok(record)) => {
+                if record.key() == Some(key) {
+                    found = record.payload().map(<[u8]>::to_vec);
+                }
+                // Where others go on writing, the end does not come.
+                if record.offset() >= until {
+                    return Ok(found);
+                }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
-            Some(Ok(_)) | None => {}
+            None => {}
             Some(Err(error)) => {
                 let code = failure::code(&error);
                 let fatal = failure::of(code, "").next == Next::Blocked;

@@ -178,8 +178,8 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ),
     (
         "[sinks.lake]\ntype = 'kafka'\nbrokers = ['b']",
-        "sinks.lake.type",
-        &["not built into this binary", "a later version"],
+        "sinks.lake.brokers",
+        &["\"b\"", "hosts and ports"],
     ),
     (
         "[sinks.Lake]\ntype = 'file'",
