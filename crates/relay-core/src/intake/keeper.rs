@@ -245,8 +245,9 @@ impl Keeper {
         tracing::error!(
             "the disk is full: the upstream is asked to keep the events until there is room"
         );
-        self.gate.send_replace(Gate::Full);
+        // Shown first: whoever the gate wakes looks at it.
         self.show_writable(false);
+        self.gate.send_replace(Gate::Full);
         let text = "the disk is full: the subscriptions are closed, and the upstream keeps the events until there is room";
         self.notices
             .raise(NoticeDraft::new(NoticeKind::DiskFull, text));
@@ -259,8 +260,8 @@ impl Keeper {
         }
         if self.failures == FAILING && self.trouble.is_none() {
             self.trouble = Some(Trouble::Failing);
-            self.gate.send_replace(Gate::Full);
             self.show_writable(false);
+            self.gate.send_replace(Gate::Full);
             let text = format!(
                 "the journal could not be written ({error}): the subscriptions are closed until it can"
             );
