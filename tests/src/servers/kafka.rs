@@ -1,7 +1,7 @@
 //! Apache Kafka, one node of its own kind (KRaft), as a process of the test: its data outlives a kill,
 //! and goes with [`KafkaServer::wipe`].
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::cache;
+use super::{cache, free_port};
 use crate::until;
 
 /// The release that `scripts/servers/kafka` provides.
@@ -36,12 +36,6 @@ pub struct KafkaServer {
     controller: u16,
     advertised: Option<SocketAddr>,
     settings: String,
-}
-
-/// A port that was free a moment ago: Kafka has to be told where it listens.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// Java with everything of Kafka's on its class path.

@@ -6,7 +6,9 @@ pub mod nats;
 pub mod rabbitmq;
 pub mod receiver;
 
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Where `scripts/servers/*` put what they fetch.
 pub fn cache() -> PathBuf {
@@ -15,4 +17,21 @@ pub fn cache() -> PathBuf {
     }
     let home = std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from);
     home.join(".cache/sapi-relay-tests")
+}
+
+/// A port for a server that has to be told where it listens, free now. It lies below those that the
+/// system gives to clients: one that tries a killed server's port again and again must not come to
+/// connect to itself there, and keep it.
+///
+/// # Panics
+/// If none is free.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 20_000).unwrap_or_default();
+    let ports = (0..20_000).map(|_| {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        10_000 + start.wrapping_add(step) % 20_000
+    });
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("a free port")
 }

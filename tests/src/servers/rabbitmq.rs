@@ -2,7 +2,7 @@
 //! [`RabbitServer::wipe`].
 
 use std::io::{PipeWriter, pipe};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,6 +16,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use super::free_port;
 use crate::until;
 
 const BIN: &str = "/usr/lib/rabbitmq/bin";
@@ -57,11 +58,6 @@ impl Drop for Running {
         self.signal(Signal::KILL);
         let _ = self.shell.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 impl RabbitServer {
