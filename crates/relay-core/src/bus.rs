@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use relay_journal::{Epoch, Log, Offset, Record};
+use relay_journal::{Committed, Epoch, Log, Offset, Record};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task;
 
@@ -30,8 +30,10 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// `spare`: what the records' buffer takes beyond them.
     fn new(
         records: Vec<Record>,
+        spare: usize,
         meter: &Arc<Meter>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Self> {
@@ -41,7 +43,7 @@ impl Group {
             .filter_map(|r| Event::read(r, meter))
             .collect();
         // A group without an event takes memory as well.
-        let bytes = size_of::<Self>() + events.iter().map(Event::size).sum::<usize>();
+        let bytes = size_of::<Self>() + spare + events.iter().map(Event::size).sum::<usize>();
         meter.add(bytes);
         Some(Self {
             events,
@@ -127,8 +129,9 @@ impl Bus {
     }
 
     /// Makes durable records visible, in the order of their offsets. Intake's alone.
-    pub fn publish(&self, records: Vec<Record>) {
-        let Some(group) = Group::new(records, &self.0.meter, None) else {
+    pub fn publish(&self, committed: Committed) {
+        let Committed { records, spare, .. } = committed;
+        let Some(group) = Group::new(records, spare, &self.0.meter, None) else {
             return;
         };
         let last = group.last;
@@ -259,7 +262,7 @@ impl Bus {
     /// A batch of records from elsewhere than the journal, in the order given; `upto` is where the
     /// reader stands. Those that are no events are left out.
     pub(crate) fn foreign_batch(&self, records: Vec<Record>, upto: Offset) -> Batch {
-        let group = Group::new(records, &self.0.replay_meter, None);
+        let group = Group::new(records, 0, &self.0.replay_meter, None);
         Batch::whole(group.map(Arc::new), upto)
     }
 
@@ -277,7 +280,7 @@ impl Bus {
         let (log, meter) = (self.0.log.clone(), Arc::clone(&self.0.replay_meter));
         let read = task::spawn_blocking(move || {
             let records = log.read(position.next(), bytes)?;
-            Ok(Group::new(records, &meter, Some(permit)).map(Arc::new))
+            Ok(Group::new(records, 0, &meter, Some(permit)).map(Arc::new))
         });
         read.await.ok().ok_or(ReadError::Cancelled)?
     }

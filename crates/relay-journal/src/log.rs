@@ -3,6 +3,7 @@
 
 mod active;
 mod anchor;
+mod buffers;
 mod error;
 mod files;
 mod format;

@@ -131,7 +131,7 @@ impl Relay {
             );
         }
         let committed = self.writer.commit(group).unwrap();
-        self.bus.publish(committed.records);
+        self.bus.publish(committed);
     }
 
     fn sent(&self) -> u64 {

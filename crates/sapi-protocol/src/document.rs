@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use fields::{Fields, Span};
 pub(crate) use fields::{MAX_DEPTH, Parsed, Stop};
-pub use msg_info::{MsgInfo, event_id};
+pub use msg_info::{MsgInfo, event_id, write_event_id};
 pub(crate) use xml_pass::misc;
 
 use crate::framing::{Malformed, MalformedReason};

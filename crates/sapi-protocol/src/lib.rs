@@ -16,7 +16,7 @@ mod url;
 pub mod xml;
 
 pub use credentials::{BasicCredentials, basic_header, parse_basic};
-pub use document::{Document, Labels, MsgInfo, event_id};
+pub use document::{Document, Labels, MsgInfo, event_id, write_event_id};
 pub use framing::{Framed, Framer, Malformed, MalformedReason};
 pub use heartbeat::Heartbeat;
 pub use output::{Format, OutputType, UnknownOutputType};

@@ -58,7 +58,7 @@ impl Fixture {
             group.push(kind as u8, 1_000, &head, payload.as_bytes());
         }
         let committed = self.writer.commit(group).unwrap();
-        self.bus.publish(committed.records);
+        self.bus.publish(committed);
     }
 
     fn events(&mut self, range: Range<u64>) {

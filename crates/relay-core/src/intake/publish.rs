@@ -74,7 +74,7 @@ impl Publisher {
         if !group.is_empty() {
             self.board.commits();
             let committed = self.keeper.commit(group)?;
-            self.bus.publish(committed.records);
+            self.bus.publish(committed);
             let metrics = &self.keeper.metrics;
             metrics.journal_appended_events_total.inc_by(events);
             metrics

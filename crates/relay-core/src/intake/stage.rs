@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use prometheus::IntCounter;
 use relay_journal::{Epoch, Group, Offset};
-use sapi_protocol::{Document, Framed, Malformed, MsgInfo, event_id};
+use sapi_protocol::{Document, Framed, Malformed, MsgInfo, write_event_id};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::continuity::Continuity;
@@ -173,8 +173,9 @@ impl Stage {
         let name = known.map_or_else(|| Arc::from(""), |known| Arc::clone(&known.name));
         let slot = known.map_or(Slot::OTHERS, |known| known.slot);
         let content = document.content_hash();
-        let id = event_id(&self.tenant, &info);
-        let id_hash = id.as_deref().map(id_hash);
+        self.id.clear();
+        let complete = write_event_id(&mut self.id, &self.tenant, &info);
+        let id_hash = complete.then(|| id_hash(&self.id));
         let memory_ms = self.memory_clock.at(time_ms, self.now);
         let verdict = self.dedup.admit(id_hash, content, slot, memory_ms);
         if matches!(verdict, Verdict::Duplicate | Verdict::Sighted(_)) {
@@ -185,7 +186,7 @@ impl Stage {
             return;
         }
         let next = group.next();
-        self.identify(id, verdict, content, &name, next);
+        self.identify(complete, verdict, content, &name, next);
         let head = Head {
             format: document.format(),
             id_hash: id_hash.unwrap_or(0),
@@ -249,27 +250,29 @@ impl Stage {
         }
     }
 
-    /// Writes the event's id into the buffer (PRODUCT section 4).
+    /// Makes what stands in the buffer the event's id (PRODUCT section 4). `complete`: it is the id
+    /// that msgInfo gives, else it is empty.
     fn identify(
         &mut self,
-        id: Option<String>,
+        complete: bool,
         verdict: Verdict,
         content: u128,
         name: &Arc<str>,
         next: Offset,
     ) {
-        self.id.clear();
-        match (id, verdict) {
-            (Some(id), Verdict::New) => self.id.push_str(&id),
-            (Some(id), Verdict::Conflict) => {
+        match (complete, verdict) {
+            (true, Verdict::New) => {}
+            (true, Verdict::Conflict) => {
+                let known = self.id.len();
                 // Writing to a text can't fail, here and below.
-                write!(self.id, "{id}:{:016x}", content >> 64).ok();
+                write!(self.id, ":{:016x}", content >> 64).ok();
+                let id = self.id.get(..known).unwrap_or_default();
                 let text = format!("{id} came with other content: delivered as {}", self.id);
                 let draft = NoticeDraft::new(NoticeKind::DuplicateConflict, printable(&text));
                 self.notices.raise(draft.subscription(name));
             }
-            (id, _) => {
-                if id.is_none() {
+            (complete, _) => {
+                if !complete {
                     self.metrics
                         .events_without_id_total
                         .with_label_values(&[&**name])
@@ -279,6 +282,7 @@ impl Stage {
                     epoch: self.epoch,
                     offset: next,
                 };
+                self.id.clear();
                 write!(self.id, "{}:@{cursor}", self.tenant).ok();
             }
         }

@@ -2,6 +2,7 @@
 //! and made visible before it is forgotten. It sleeps while there is nothing to do.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use relay_journal::Group;
@@ -17,6 +18,9 @@ use super::{Board, CloseError, Queue};
 use crate::Store;
 use crate::admit::Received;
 
+/// Company is waited for as long as so many commits take: then at most a fifth of the disk's time goes
+/// into syncs, and an event waits no longer than that is worth.
+const COMPANY: u32 = 4;
 /// Records of one group at most: small documents share a write as well.
 const GROUP_RECORDS: usize = 8192;
 /// How often what was heard goes to the store.
@@ -97,7 +101,7 @@ impl Committer {
         loop {
             self.board.waits();
             let spare = self.lane.spare();
-            let taken = self.queue.take(self.due(), self.window, spare);
+            let taken = self.queue.take(self.due(), self.patience(), spare);
             self.board.stages();
             self.stage.now = Instant::now();
             let mut group = self.lane.begin();
@@ -221,6 +225,12 @@ impl Committer {
             keeper.watch_space();
         }
         Ok(())
+    }
+
+    /// How long a group waits for company under load: as long as is allowed, and as pays.
+    fn patience(&self) -> Duration {
+        let last = self.board.last_commit_us.load(Relaxed);
+        self.window.min(Duration::from_micros(last) * COMPANY)
     }
 
     fn due(&self) -> Option<Instant> {

@@ -3,6 +3,7 @@
 use crate::ids::Offset;
 use crate::record::{RECORD_MAX, encode};
 
+use super::buffers::Buffers;
 use super::index::Entry;
 
 /// Records that are to be committed together. Made by [`Writer::begin`](super::Writer::begin); the
@@ -12,6 +13,7 @@ pub struct Group {
     pub(super) next: Offset,
     pub(super) last_time: u64,
     pub(super) buffer: Vec<u8>,
+    pub(super) buffers: Buffers,
     /// Where each record starts in the buffer; its offset and time.
     pub(super) entries: Vec<Entry>,
     /// A record was longer than the format can say: the group can't be committed.
@@ -23,15 +25,16 @@ impl Group {
         first: Offset,
         last_time: u64,
         mut entries: Vec<Entry>,
-        bytes: usize,
+        (buffers, bytes): (Buffers, usize),
     ) -> Self {
         entries.clear();
-        let buffer = Vec::with_capacity(bytes);
+        let buffer = buffers.take(bytes);
         Self {
             first,
             next: first,
             last_time,
             buffer,
+            buffers,
             entries,
             oversize: false,
         }
@@ -58,7 +61,8 @@ impl Group {
     /// The group that follows: it may be filled while this one is being committed. If this one is
     /// never committed, that one can't be either.
     pub fn after(&self) -> Self {
-        Self::new(self.next, self.last_time, Vec::new(), 0)
+        let room = (self.buffers.clone(), self.buffer.len());
+        Self::new(self.next, self.last_time, Vec::new(), room)
     }
 
     /// The offset that the next record will have.
@@ -69,8 +73,8 @@ impl Group {
     /// Makes room for records that are about to be pushed: `bytes` of heads and payloads in all.
     pub fn reserve(&mut self, records: usize, bytes: usize) {
         self.entries.reserve(records);
-        self.buffer
-            .reserve(bytes.saturating_add(records.saturating_mul(RECORD_MAX)));
+        let bytes = bytes.saturating_add(records.saturating_mul(RECORD_MAX));
+        Buffers::reserve(&mut self.buffer, bytes);
     }
 
     /// How many records it holds.

@@ -5,12 +5,11 @@ use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::ids::Offset;
 use crate::record::{self, Record};
 
 use super::active::{Active, least_capacity};
+use super::buffers::Buffers;
 use super::error::{CommitError, is_full};
 use super::format::Join;
 use super::group::Group;
@@ -19,14 +18,13 @@ use super::inner::Log;
 use super::options::LogOptions;
 use super::reserve::Reserve;
 
-/// The most that a new group's buffer takes at once on the strength of the one before.
-const BUFFER_MAX: usize = 256 * 1024;
-
 /// A group that is durable.
 #[derive(Debug)]
 pub struct Committed {
     /// Its records, slices of the group's own buffer.
     pub records: Vec<Record>,
+    /// What that buffer takes in memory beyond them, in bytes.
+    pub spare: usize,
     /// The first record's offset.
     pub first: Offset,
     /// The last record's offset.
@@ -46,6 +44,7 @@ pub struct Writer {
     /// The last group's bookkeeping, used again.
     entries: Vec<Entry>,
     group_bytes: usize,
+    buffers: Buffers,
     _lock: File,
 }
 
@@ -59,6 +58,7 @@ impl Writer {
             active: None,
             entries,
             group_bytes: 0,
+            buffers: Buffers::default(),
             _lock: lock,
         }
     }
@@ -70,7 +70,8 @@ impl Writer {
             (view.next, view.last_time)
         };
         let entries = std::mem::take(&mut self.entries);
-        Group::new(next, last_time, entries, self.group_bytes.min(BUFFER_MAX))
+        let room = (self.buffers.clone(), self.group_bytes);
+        Group::new(next, last_time, entries, room)
     }
 
     /// Makes a group durable, with one write and one sync, and then visible to readers.
@@ -83,6 +84,7 @@ impl Writer {
             let (first, last) = (group.first, group.first.before());
             return Ok(Committed {
                 records: Vec::new(),
+                spare: 0,
                 first,
                 last,
                 elapsed: Duration::ZERO,
@@ -105,8 +107,10 @@ impl Writer {
         }
         let elapsed = started.elapsed();
         let (first, last) = (group.first, group.next.before());
+        let (records, spare) = self.freeze(group);
         Ok(Committed {
-            records: self.freeze(group),
+            records,
+            spare,
             first,
             last,
             elapsed,
@@ -151,22 +155,19 @@ impl Writer {
         self.seal_active()
     }
 
-    /// The group's records as slices of its buffer, which is not copied.
-    fn freeze(&mut self, mut group: Group) -> Vec<Record> {
+    /// The group's records as slices of its buffer, and what that takes beyond them.
+    fn freeze(&mut self, mut group: Group) -> (Vec<Record>, usize) {
         self.entries = std::mem::take(&mut group.entries);
         self.group_bytes = group.buffer.len();
-        // The bus keeps the buffer for long: what it grew too much goes back.
-        if group.buffer.capacity() - group.buffer.len() > group.buffer.len() / 8 {
-            group.buffer.shrink_to_fit();
-        }
-        let buffer = Bytes::from(group.buffer);
+        let shared = self.buffers.share(group.buffer);
+        let buffer = shared.bytes;
         let mut records = Vec::with_capacity(self.entries.len());
         let mut at = 0;
         while let Some((record, end)) = record::view(&buffer, at) {
             records.push(record);
             at = end;
         }
-        records
+        (records, shared.spare)
     }
 
     /// Sees to it that there is an active segment that has room for a group, and for its footer.

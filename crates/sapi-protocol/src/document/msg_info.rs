@@ -23,8 +23,17 @@ impl MsgInfo<'_> {
 /// `{tenant}:{instanceId}:{sequenceId}:{timestamp}` of a complete msgInfo; `%` and `:` of the
 /// instanceId are percent-encoded, so that different msgInfo make different ids.
 pub fn event_id(tenant: &str, info: &MsgInfo<'_>) -> Option<String> {
-    let (instance, sequence, timestamp) = info.complete()?;
-    let mut id = String::with_capacity(tenant.len() + instance.len() + 40);
+    let mut id = String::new();
+    write_event_id(&mut id, tenant, info).then_some(id)
+}
+
+/// As [`event_id`], appended to a text that may be used again. False: msgInfo is not complete, and
+/// nothing was appended.
+pub fn write_event_id(id: &mut String, tenant: &str, info: &MsgInfo<'_>) -> bool {
+    let Some((instance, sequence, timestamp)) = info.complete() else {
+        return false;
+    };
+    id.reserve(tenant.len() + instance.len() + 40);
     id.push_str(tenant);
     id.push(':');
     let mut rest = instance;
@@ -44,7 +53,7 @@ pub fn event_id(tenant: &str, info: &MsgInfo<'_>) -> Option<String> {
         id.push(':');
         id.push_str(digits.format(number));
     }
-    Some(id)
+    true
 }
 
 #[cfg(test)]
