@@ -87,6 +87,49 @@ impl Batch {
         self.slices.iter().for_each(|slice| slice.group.release());
     }
 
+    /// Parts what may be handed over now from the rest: events up to and with `end`, within the limit.
+    /// No event at all if the first lies behind `end`; else one at least.
+    pub(crate) fn split(self, limit: Limit, end: Offset) -> (Self, Option<Self>) {
+        let (mut count, mut bytes) = (0, 0);
+        let first = self.events().take_while(|event| {
+            bytes += event.size();
+            let fits = count == 0 || (count < limit.events && bytes <= limit.bytes);
+            count += 1;
+            fits && event.offset() <= end
+        });
+        let mut left = first.count();
+        let Some(next) = self.events().nth(left).map(Event::offset) else {
+            return (self, None);
+        };
+        let (mut front, mut rest) = (Vec::new(), Vec::new());
+        for Slice { group, range } in self.slices {
+            let middle = range.start + left.min(range.len());
+            left -= middle - range.start;
+            if middle > range.start {
+                front.push(Slice {
+                    group: Arc::clone(&group),
+                    range: range.start..middle,
+                });
+            }
+            if middle < range.end {
+                rest.push(Slice {
+                    group,
+                    range: middle..range.end,
+                });
+            }
+        }
+        // What lies between them is never delivered.
+        let front = Self {
+            slices: front,
+            upto: end.min(Offset(next.0.saturating_sub(1))),
+        };
+        let rest = Self {
+            slices: rest,
+            upto: self.upto,
+        };
+        (front, Some(rest))
+    }
+
     /// All of a group.
     pub(crate) fn whole(group: Option<Arc<Group>>, upto: Offset) -> Self {
         let slices = group.into_iter().map(|group| Slice {

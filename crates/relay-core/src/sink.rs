@@ -44,6 +44,15 @@ pub struct Failure {
     pub remedy: String,
 }
 
+/// What works, but not as well as an operator may expect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is; never holds a secret.
+    pub text: String,
+    /// What an operator can do about it.
+    pub remedy: String,
+}
+
 /// What the worker does after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -81,6 +90,12 @@ pub trait Sink: Send + 'static {
 
     /// Connects. A cursor that the destination itself keeps (exactly once) wins over the local one.
     fn connect(&mut self) -> impl Future<Output = Result<Option<Cursor>, Failure>> + Send;
+
+    /// What the last [`connect`](Self::connect) found that an operator should change. Shown until the
+    /// next one finds something else; logging it is the sink's.
+    fn warnings(&self) -> Vec<Warning> {
+        Vec::new()
+    }
 
     /// Hands a batch over. It is never empty.
     fn deliver(

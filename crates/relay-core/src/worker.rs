@@ -18,17 +18,20 @@
 //! * What is settled ahead of the cursor is remembered only while the worker runs: after a restart,
 //!   a panic or a seek everything behind the cursor is sent again.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::dead_letters::DeadLetters;
 use crate::filter::Filter;
 use crate::notice::Notices;
+use crate::reader::ReadError;
 use crate::sink::Sink;
 use crate::store::Store;
-use crate::supervise::Supervisor;
+use crate::supervise::{Supervisor, panic_text};
 use crate::{Bus, Metrics};
 
 mod again;
@@ -40,6 +43,7 @@ mod outcome;
 mod position;
 mod run;
 mod storm;
+mod supply;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -170,7 +174,26 @@ pub fn spawn<S: Sink>(
     let task_shared = Arc::clone(&shared);
     let task = supervisor.spawn(&format!("sink {}", config.name), move |stop| {
         let (sink, shared, inbox) = (make(), Arc::clone(&task_shared), inbox.clone());
-        run::drive(sink, shared, inbox, stop)
+        told(Arc::clone(&shared), run::drive(sink, shared, inbox, stop))
     });
     SinkHandle::new(shared, (sender, again), task)
+}
+
+/// Runs a worker; how it fails is seen in its status before its supervisor starts it again.
+async fn told(
+    shared: Arc<handle::Shared>,
+    run: impl Future<Output = Result<(), ReadError>>,
+) -> Result<(), ReadError> {
+    match AssertUnwindSafe(run).catch_unwind().await {
+        Ok(ended) => {
+            if let Err(error) = &ended {
+                shared.failed(error.to_string());
+            }
+            ended
+        }
+        Err(panic) => {
+            shared.failed(format!("the worker has panicked: {}", panic_text(&*panic)));
+            resume_unwind(panic)
+        }
+    }
 }

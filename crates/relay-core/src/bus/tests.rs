@@ -211,6 +211,38 @@ async fn starting_points_that_cannot_be_met() {
 }
 
 #[tokio::test]
+async fn a_batch_is_parted_by_a_limit_or_before_an_offset() {
+    let mut fixture = Fixture::new(1 << 20);
+    let texts = ["one".to_owned(), "other".to_owned()];
+    for kind in [Kind::Event, Kind::Sighting, Kind::Event, Kind::Sighting] {
+        fixture.commit(kind, &texts);
+    }
+    let mut reader = fixture.bus.reader_after(Offset(0));
+    let batch = reader.next_batch(LIMIT).await.unwrap();
+    let parts = |limit: Limit, end: u64| {
+        let (front, rest) = batch.clone().split(limit, Offset(end));
+        let part = |batch: &crate::Batch| {
+            let offsets = batch.events().map(|event| event.offset().0);
+            (offsets.collect::<Vec<_>>(), batch.upto().0)
+        };
+        (part(&front), rest.as_ref().map(part))
+    };
+    let all = (vec![1, 2, 5, 6], 8);
+    assert_eq!(parts(LIMIT, u64::MAX), (all.clone(), None));
+    // What is never delivered lies on this side.
+    let (front, rest) = ((vec![1, 2], 4), (vec![5, 6], 8));
+    assert_eq!(parts(LIMIT, 4), (front, Some(rest.clone())));
+    assert_eq!(parts(LIMIT, 3), ((vec![1, 2], 3), Some(rest)));
+    let events = |events| Limit { events, ..LIMIT };
+    let (front, rest) = ((vec![1, 2, 5], 5), (vec![6], 8));
+    assert_eq!(parts(events(3), 7), (front, Some(rest)));
+    assert_eq!(parts(events(3), 0), ((vec![], 0), Some(all)));
+    let tight = Limit { bytes: 1, ..LIMIT };
+    let (front, rest) = ((vec![1], 1), (vec![2, 5, 6], 8));
+    assert_eq!(parts(tight, 7), (front, Some(rest)));
+}
+
+#[tokio::test]
 async fn an_encoding_is_made_once_and_its_bytes_are_counted() {
     let mut fixture = Fixture::new(1 << 20);
     fixture.events(1..2);

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::{Fault, Peer, Seen};
-use crate::sink::{Delivery, Failure, Next, Outcome, Outcomes, Sink};
+use crate::sink::{Delivery, Failure, Next, Outcome, Outcomes, Sink, Warning};
 use crate::{Cursor, Event};
 
 /// A peer in memory. Cloning gives another handle to the same one.
@@ -31,6 +31,11 @@ struct State {
     fault: Option<Fault>,
     /// What is answered instead, once.
     failure: Option<Failure>,
+    /// What becomes of the events of the next delivery that is answered.
+    outcomes: Option<Vec<Outcome>>,
+    warning: Option<Warning>,
+    /// Deliveries that it was offered.
+    offered: usize,
     /// Events that [`Fault::Partly`] has left out already.
     left_out: HashSet<u64>,
     /// Confirmations that wait for [`Peer::mend`].
@@ -65,6 +70,21 @@ impl FakePeer {
     /// Answers the next delivery with a failure.
     pub fn fail_once(&self, failure: Failure) {
         self.state().failure = Some(failure);
+    }
+
+    /// Answers one delivery, event by event.
+    pub fn answer_once(&self, outcomes: Vec<Outcome>) {
+        self.state().outcomes = Some(outcomes);
+    }
+
+    /// What a sink warns of once it is connected.
+    pub fn warn(&self, warning: Option<Warning>) {
+        self.state().warning = warning;
+    }
+
+    /// Returns once it was offered so many deliveries.
+    pub async fn offered(&self, count: usize) {
+        self.until(|state| state.offered >= count).await;
     }
 
     /// Returns once it has received so many events.
@@ -150,7 +170,12 @@ impl FakePeer {
     fn take(&self, delivery: &Delivery) -> Outcomes {
         let mut state = self.state();
         state.taken_at.get_or_insert_with(Instant::now);
-        let outcomes: Vec<_> = delivery.events().map(|event| state.take(event)).collect();
+        let mut answers = state.outcomes.take().into_iter().flatten();
+        let outcomes = delivery.events().map(|event| match answers.next() {
+            None | Some(Outcome::Confirmed) => state.take(event),
+            Some(other) => other,
+        });
+        let outcomes: Vec<_> = outcomes.collect();
         if state.keeps
             && outcomes
                 .iter()
@@ -234,7 +259,13 @@ impl Sink for FakeSink {
         }
     }
 
+    fn warnings(&self) -> Vec<Warning> {
+        self.peer.state().warning.clone().into_iter().collect()
+    }
+
     async fn deliver(&mut self, delivery: Delivery) -> Result<Self::Confirmation, Failure> {
+        self.peer.state().offered += 1;
+        self.peer.changed();
         self.peer.lasts(Fault::Hang).await;
         if let Some(failure) = self.peer.refusal() {
             return Err(failure);

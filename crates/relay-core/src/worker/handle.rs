@@ -11,6 +11,7 @@ use super::commands::{Command, Reply};
 use super::meters::{Headroom, Meters, now_ms};
 use super::{Context, StartFrom, WorkerConfig};
 use crate::reader::Limit;
+use crate::sink::Warning;
 use crate::status::{SinkError, SinkState};
 use crate::supervise::Handle;
 use crate::{Cursor, From};
@@ -63,6 +64,8 @@ pub struct SinkStatus {
     pub retries: u64,
     /// What went wrong last.
     pub last_error: Option<SinkError>,
+    /// What an operator should change though the sink delivers.
+    pub warnings: Vec<Warning>,
 }
 
 /// What the worker tells of itself.
@@ -72,6 +75,7 @@ pub(super) struct Row {
     pub(super) cursor: Offset,
     pub(super) retries: u64,
     pub(super) last_error: Option<SinkError>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// What a worker and its handles share; it outlives the worker's restarts.
@@ -129,12 +133,28 @@ impl Shared {
         self.row.subscribe()
     }
 
+    /// The worker itself has failed: it starts again from its cursor, soon.
+    pub(super) fn failed(&self, text: String) {
+        let error = SinkError {
+            at_ms: now_ms(),
+            text,
+            remedy: String::new(),
+        };
+        self.meters.retries.inc();
+        self.update(|row| {
+            row.state = SinkState::Retrying;
+            row.retries += 1;
+            row.last_error = Some(error);
+        });
+    }
+
     fn status(&self) -> SinkStatus {
         let Row {
             state,
             cursor,
             retries,
             last_error,
+            warnings,
         } = self.row.borrow().clone();
         let lag_events = self.context.bus.last().0.saturating_sub(cursor.0);
         let oldest = if lag_events == 0 {
@@ -152,6 +172,7 @@ impl Shared {
             lag_seconds: std::time::Duration::from_millis(age_ms).as_secs_f64(),
             retries,
             last_error,
+            warnings,
         }
     }
 

@@ -11,7 +11,7 @@ use super::again::Return;
 use super::handle::Shared;
 use super::meters::now_ms;
 use super::storm::Storm;
-use super::window::Window;
+use super::window::{Verdict, Window};
 use crate::Event;
 use crate::backoff::Backoff;
 use crate::dead_letters::{DeadLetter, Origin, Original};
@@ -138,17 +138,17 @@ impl Ledger {
         match outcomes {
             Outcomes::Confirmed => {
                 self.confirmed(delivery.events());
-                self.window.settle_all(id);
+                self.window.confirm(id);
             }
             Outcomes::Each(outcomes) => {
-                let settled = self.judge(&delivery, outcomes).await;
-                self.window.settle_some(id, settled);
+                let verdicts = self.judge(&delivery, outcomes).await;
+                self.window.settle(id, verdicts);
             }
             Outcomes::Partly(outcomes, failure) => {
                 // First: its words are better than a count of what was not confirmed.
                 self.fail(failure.into());
-                let settled = self.judge(&delivery, outcomes).await;
-                self.window.settle_some(id, settled);
+                let verdicts = self.judge(&delivery, outcomes).await;
+                self.window.settle(id, verdicts);
             }
             Outcomes::Failed(failure) => {
                 self.window.fail(id);
@@ -161,23 +161,23 @@ impl Ledger {
         }
     }
 
-    /// Which of a delivery's events are settled by their outcomes.
-    async fn judge(&mut self, delivery: &Delivery, outcomes: Vec<Outcome>) -> Vec<bool> {
+    /// What outcomes mean for a delivery's events.
+    async fn judge(&mut self, delivery: &Delivery, outcomes: Vec<Outcome>) -> Vec<Verdict> {
         let outcomes = outcomes
             .into_iter()
             .chain(std::iter::repeat(Outcome::Retry));
-        let mut settled = vec![false; delivery.len()];
+        let mut verdicts = vec![Verdict::Open; delivery.len()];
         let (mut letters, mut lettered) = (Vec::new(), Vec::new());
         let mut retried = 0_usize;
         for (((index, event), outcome), slot) in delivery
             .events()
             .enumerate()
             .zip(outcomes)
-            .zip(&mut settled)
+            .zip(&mut verdicts)
         {
             match outcome {
                 Outcome::Confirmed => {
-                    *slot = true;
+                    *slot = Verdict::Confirmed;
                     self.confirmed(std::iter::once(event));
                 }
                 Outcome::Retry => retried += 1,
@@ -186,7 +186,7 @@ impl Ledger {
                         letters.push((self.letter(event, reason), Original::of(event)));
                         lettered.push(index);
                     } else {
-                        *slot = true;
+                        *slot = Verdict::Refused;
                     }
                 }
                 Outcome::Rejected(_) => {}
@@ -202,13 +202,13 @@ impl Ledger {
         }
         if !letters.is_empty() && self.put_away(letters).await {
             for index in lettered {
-                settled
+                verdicts
                     .get_mut(index)
                     .into_iter()
-                    .for_each(|slot| *slot = true);
+                    .for_each(|slot| *slot = Verdict::Refused);
             }
         }
-        settled
+        verdicts
     }
 
     fn confirmed<'a>(&mut self, events: impl Iterator<Item = &'a Event>) {
@@ -230,13 +230,13 @@ impl Ledger {
     fn rejected(&mut self, event: &Event, reason: &str) -> bool {
         let config = &self.shared.config;
         let (name, offset) = (Arc::clone(&config.name), event.offset());
-        self.shared.meters.rejected.inc();
         if config.on_reject == OnReject::Halt {
             let text = format!("event {offset} was refused: {reason}");
             let remedy = format!(
-                "resume sink {name} to offer it again, or seek it to {} to pass it",
+                "resume sink {name} to offer it again; to pass it, seek the sink to {} before that",
                 self.shared.context.bus.cursor(offset)
             );
+            self.shared.meters.rejected.inc();
             self.fail(Trouble {
                 weight: Weight::Halted,
                 text,
@@ -260,6 +260,7 @@ impl Ledger {
             return false;
         }
         self.rejections += 1;
+        self.shared.meters.rejected.inc();
         if let Some(count) = self.rejection_storm.strike() {
             tracing::error!(sink = %name, %offset, count, reason, "the destination refuses an event for good");
         }
@@ -321,6 +322,11 @@ impl Ledger {
             return;
         }
         self.shared.update(|row| row.state = SinkState::Running);
-        tracing::info!(sink = %self.shared.config.name, "the sink delivers again");
+        let name = &self.shared.config.name;
+        if self.storm.was_said() {
+            tracing::info!(sink = %name, "the sink delivers again");
+        } else {
+            tracing::debug!(sink = %name, "the sink delivers again");
+        }
     }
 }

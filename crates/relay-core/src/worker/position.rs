@@ -3,7 +3,6 @@
 
 use relay_journal::Offset;
 
-use super::StartFrom;
 use super::handle::Shared;
 use crate::bus::Unmet;
 use crate::notice::{NoticeDraft, NoticeKind};
@@ -16,11 +15,8 @@ impl Shared {
     pub(super) async fn begin(&self) -> Result<Offset, ReadError> {
         let (store, name) = (&self.context.store, &self.config.name);
         let Some(cursor) = store.cursor(name) else {
-            let from = match self.config.start_from {
-                StartFrom::Latest => From::Now,
-                StartFrom::Earliest => From::Earliest,
-            };
-            let (offset, _) = self.context.bus.resolve(from).await?;
+            // What was there when the sink was made, not when its task first ran.
+            let offset = self.row().cursor;
             self.move_to(offset);
             if let Err(error) = store.flush().await {
                 tracing::warn!(sink = %name, %error, "the first cursor is not durable yet");

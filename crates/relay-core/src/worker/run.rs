@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use relay_journal::Offset;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,9 @@ use super::again::Again;
 use super::commands::{Command, Signal, Signals};
 use super::handle::Shared;
 use super::outcome::{Flown, Landed, Ledger, Trouble, Weight};
+use super::supply::Supply;
 use super::window::{Bounds, Tracked};
-use crate::reader::{Batch, Limit, ReadError, Reader};
+use crate::reader::{Batch, Limit, ReadError};
 use crate::sink::{Delivery, Failure, Sink};
 use crate::status::SinkState;
 use crate::{Cursor, Kind};
@@ -69,7 +71,7 @@ enum Offered<S: Sink> {
 struct Worker<S: Sink> {
     sink: S,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
-    reader: Reader,
+    supply: Supply,
     ledger: Ledger,
     /// Dead letters to be delivered again.
     again: OwnedMutexGuard<mpsc::Receiver<Again>>,
@@ -98,7 +100,7 @@ pub(super) async fn drive<S: Sink>(
     let mut worker = Worker {
         sink,
         flights: FuturesUnordered::new(),
-        reader: shared.context.bus.reader_after(begin),
+        supply: Supply::new(shared.context.bus.reader_after(begin)),
         ledger: Ledger::new(shared, begin),
         again,
         stale: false,
@@ -140,6 +142,10 @@ impl<S: Sink> Worker<S> {
         let connected = connected.map_err(Trouble::from);
         let kept = connected.and_then(|kept| kept.map(|cursor| self.check(cursor)).transpose());
         self.stale = kept.is_err();
+        if kept.is_ok() {
+            let warnings = self.sink.warnings();
+            self.ledger.shared.update(|row| row.warnings = warnings);
+        }
         match kept {
             Err(trouble) => Ok(self.recover(trouble)),
             Ok(None) => Ok(Step::Deliver),
@@ -155,7 +161,7 @@ impl<S: Sink> Worker<S> {
 
     /// A destination's own cursor wins, if it is of this journal.
     fn check(&self, cursor: Cursor) -> Result<Cursor, Trouble> {
-        let bus = self.reader.bus();
+        let bus = self.supply.bus();
         if cursor.epoch == bus.epoch() && cursor.offset <= bus.last() {
             return Ok(cursor);
         }
@@ -179,7 +185,7 @@ impl<S: Sink> Worker<S> {
                 self.rest();
                 return Ok(Step::Connect);
             }
-            if self.ledger.window.is_empty() && self.reader.at_tail() {
+            if self.ledger.window.is_empty() && self.supply.at_tail() {
                 self.ledger.running();
             }
             match self.turn(signals).await {
@@ -197,14 +203,14 @@ impl<S: Sink> Worker<S> {
         let limit = self.limit();
         let Self {
             flights,
-            reader,
+            supply,
             ledger,
             again,
             ..
         } = self;
         let mut reading = pin!(async {
             match limit {
-                Some(limit) => reader.next_batch(limit).await,
+                Some((limit, end)) => supply.next(limit, end).await,
                 None => std::future::pending().await,
             }
         });
@@ -224,8 +230,8 @@ impl<S: Sink> Worker<S> {
         }
     }
 
-    /// How much may be read now; `None`: enough is under way.
-    fn limit(&self) -> Option<Limit> {
+    /// How much may be read now, and up to where; `None`: enough is under way.
+    fn limit(&self) -> Option<(Limit, Offset)> {
         let config = &self.ledger.shared.config;
         let bounds = Bounds {
             batch_events: config.batch_events,
@@ -235,11 +241,12 @@ impl<S: Sink> Worker<S> {
                 .max(1),
             ahead_events: config.ahead_events,
         };
-        let events = self.ledger.window.room(self.reader.position(), &bounds)?;
-        Some(Limit {
-            events,
+        let room = self.ledger.window.room(self.supply.position(), &bounds)?;
+        let limit = Limit {
+            events: room.events,
             bytes: config.batch_bytes,
-        })
+        };
+        Some((limit, room.upto))
     }
 
     /// No batch: what is gone is said and passed, what can't be read is tried again.
@@ -273,7 +280,6 @@ impl<S: Sink> Worker<S> {
         }
         let bytes = batch.events().map(crate::Event::size).sum();
         let id = self.ledger.window.hand_over(upto, bytes, events);
-        batch.release();
         let delivery = Delivery {
             batch,
             selected,
@@ -381,10 +387,10 @@ impl<S: Sink> Worker<S> {
     }
 
     /// Begins anew behind an offset.
-    fn start_over(&mut self, offset: relay_journal::Offset) {
+    fn start_over(&mut self, offset: Offset) {
         self.ground();
         self.ledger.window.reset(offset);
-        self.reader.seek(offset);
+        self.supply.seek(offset);
     }
 
     async fn close(&mut self) {

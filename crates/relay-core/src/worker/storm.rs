@@ -29,6 +29,11 @@ impl Storm {
         self.count.is_power_of_two().then_some(self.count)
     }
 
+    /// Whether what happened last was said here, or elsewhere: then its end is worth a word too.
+    pub(super) fn was_said(&self) -> bool {
+        self.count == 0 || self.count.is_power_of_two()
+    }
+
     /// Something else happens now.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -42,8 +47,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_then_powers_of_two_then_anew_after_a_quiet() {
         let mut storm = Storm::default();
-        let said: Vec<_> = (0..20).filter_map(|_| storm.strike()).collect();
+        assert!(storm.was_said());
+        let mut ends = Vec::new();
+        let said: Vec<_> = (0..20)
+            .filter_map(|_| {
+                let said = storm.strike();
+                ends.push(storm.was_said());
+                said
+            })
+            .collect();
         assert_eq!(said, [1, 2, 4, 8, 16]);
+        assert_eq!(ends.iter().filter(|said| **said).count(), said.len());
         tokio::time::advance(QUIET).await;
         assert_eq!(storm.strike(), Some(1));
     }

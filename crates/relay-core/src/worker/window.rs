@@ -22,14 +22,33 @@ pub(super) struct Bounds {
     pub(super) ahead_events: usize,
 }
 
+/// What may be read now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) events: usize,
+    /// Nothing behind it.
+    pub(super) upto: Offset,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It needs another delivery.
+    Open,
+    /// The destination has it.
+    Confirmed,
+    /// The destination never takes it, and it is put away.
+    Refused,
+}
+
 #[derive(Clone, Debug)]
 enum Known {
     /// Its outcomes are awaited.
     Nothing,
-    /// Everything is settled.
-    Settled,
-    /// These are, in the order of the events.
-    Some(Vec<bool>),
+    /// Everything is confirmed.
+    Confirmed,
+    /// In the order of the events; what is not there is open.
+    Each(Vec<Verdict>),
 }
 
 #[derive(Clone, Debug)]
@@ -43,22 +62,22 @@ struct Flight {
 
 impl Flight {
     fn is_settled(&self) -> bool {
-        self.verdicts().all(|(_, settled)| settled)
+        self.verdicts().all(|(_, verdict)| verdict != Verdict::Open)
     }
 
     fn is_waiting(&self) -> bool {
         matches!(self.known, Known::Nothing)
     }
 
-    /// Its events, each with whether it is settled.
-    fn verdicts(&self) -> impl Iterator<Item = (Tracked, bool)> {
+    /// Its events, each with what became of it.
+    fn verdicts(&self) -> impl Iterator<Item = (Tracked, Verdict)> {
         self.events.iter().enumerate().map(|(index, event)| {
-            let settled = match &self.known {
-                Known::Nothing => false,
-                Known::Settled => true,
-                Known::Some(settled) => settled.get(index).copied().unwrap_or(false),
+            let verdict = match &self.known {
+                Known::Nothing => Verdict::Open,
+                Known::Confirmed => Verdict::Confirmed,
+                Known::Each(verdicts) => verdicts.get(index).copied().unwrap_or(Verdict::Open),
             };
-            (*event, settled)
+            (*event, verdict)
         })
     }
 }
@@ -71,7 +90,8 @@ impl Flight {
 pub(super) struct Window {
     cursor: Offset,
     flights: VecDeque<Flight>,
-    ahead: BTreeMap<Offset, Key>,
+    /// With their keys; a refused event has none, since no consumer has seen it.
+    ahead: BTreeMap<Offset, Option<Key>>,
     /// Where flights ended that have to be flown again: reading stops there again, so that events that
     /// went together go together again.
     ends: BTreeSet<Offset>,
@@ -115,38 +135,37 @@ impl Window {
         self.ahead.contains_key(&offset)
     }
 
-    /// How many events may be read now, by a reader that stands at `position`; `None`: wait.
+    /// What may be read now, from `position` on; `None`: wait.
     ///
     /// Behind what is known to be settled ahead, nothing is read that makes that grow: so a single
     /// event that is never confirmed lets `ahead_events` pass, and no more.
-    pub(super) fn room(&self, position: Offset, bounds: &Bounds) -> Option<usize> {
+    pub(super) fn room(&self, position: Offset, bounds: &Bounds) -> Option<Room> {
         let busy = self.probing || self.waiting_bytes >= bounds.in_flight_bytes;
         if busy && self.waiting > 0 {
             return None;
         }
-        let known = self
-            .ahead
-            .last_key_value()
-            .map_or(0, |(last, _)| last.0.saturating_sub(position.0));
-        let room = match usize::try_from(known) {
-            Ok(0) => bounds
+        let known = self.ahead.last_key_value().map(|(last, _)| *last);
+        let known = known.filter(|last| *last > position);
+        let events = match known {
+            Some(_) => bounds.batch_events,
+            None => bounds
                 .ahead_events
-                .saturating_sub(self.flying + self.ahead.len()),
-            known => known.unwrap_or(usize::MAX),
+                .saturating_sub(self.flying + self.ahead.len())
+                .min(bounds.batch_events),
         };
-        let end = self.ends.range(position.next()..).next();
-        let end = end.map_or(u64::MAX, |end| end.0 - position.0);
-        let room = room
-            .min(bounds.batch_events)
-            .min(usize::try_from(end).unwrap_or(usize::MAX));
-        (room > 0 || self.is_empty()).then_some(room.max(1))
+        let end = self.ends.range(position.next()..).next().copied();
+        let upto = known.into_iter().chain(end).min();
+        (events > 0 || self.is_empty()).then_some(Room {
+            events: events.max(1),
+            upto: upto.unwrap_or(Offset(u64::MAX)),
+        })
     }
 
     /// A stretch in which nothing is to be delivered.
     pub(super) fn pass(&mut self, upto: Offset) {
         match self.flights.back_mut() {
             Some(last) if last.events.is_empty() => last.upto = upto,
-            Some(_) => self.push(upto, 0, Vec::new(), Known::Settled),
+            Some(_) => self.push(upto, 0, Vec::new(), Known::Confirmed),
             None => self.cursor = self.cursor.max(upto),
         }
         self.advance();
@@ -173,21 +192,21 @@ impl Window {
         });
     }
 
-    /// All events of a flight are settled.
-    pub(super) fn settle_all(&mut self, id: u64) {
-        self.land(id, Known::Settled);
+    /// All events of a flight are confirmed.
+    pub(super) fn confirm(&mut self, id: u64) {
+        self.land(id, Known::Confirmed);
         self.probing = false;
     }
 
-    /// Some events of a flight are settled; the others need another delivery.
-    pub(super) fn settle_some(&mut self, id: u64, settled: Vec<bool>) {
-        self.probing &= !settled.contains(&true);
-        self.land(id, Known::Some(settled));
+    /// What became of each event of a flight.
+    pub(super) fn settle(&mut self, id: u64, verdicts: Vec<Verdict>) {
+        self.probing &= verdicts.iter().all(|verdict| *verdict == Verdict::Open);
+        self.land(id, Known::Each(verdicts));
     }
 
     /// Nothing is known of a flight's events.
     pub(super) fn fail(&mut self, id: u64) {
-        self.land(id, Known::Some(Vec::new()));
+        self.land(id, Known::Each(Vec::new()));
     }
 
     fn land(&mut self, id: u64, known: Known) {
@@ -216,7 +235,7 @@ impl Window {
         let unsettled = self
             .flights
             .front()
-            .and_then(|front| front.verdicts().find(|(_, settled)| !settled));
+            .and_then(|front| front.verdicts().find(|it| it.1 == Verdict::Open));
         if let Some((event, _)) = unsettled {
             self.cursor = self.cursor.max(Offset(event.offset.0.saturating_sub(1)));
         }
@@ -233,24 +252,29 @@ impl Window {
     }
 
     /// Forgets the flights after a failure: reading goes on at the cursor, and stops where they ended. What is settled stays so,
-    /// save what lies behind an unsettled event of the same key.
+    /// save what was confirmed behind an unsettled event of the same key.
     pub(super) fn roll_back(&mut self) {
         let mut oldest: HashMap<Key, Offset> = HashMap::new();
         for flight in self.flights.drain(..) {
             if !flight.is_settled() {
                 self.ends.insert(flight.upto);
             }
-            for (event, settled) in flight.verdicts() {
-                if settled {
-                    self.ahead.insert(event.offset, event.key);
-                } else {
-                    oldest.entry(event.key).or_insert(event.offset);
-                }
+            for (event, verdict) in flight.verdicts() {
+                let key = match verdict {
+                    Verdict::Open => {
+                        oldest.entry(event.key).or_insert(event.offset);
+                        continue;
+                    }
+                    Verdict::Confirmed => Some(event.key),
+                    Verdict::Refused => None,
+                };
+                self.ahead.insert(event.offset, key);
             }
         }
         let follows =
-            |offset: &Offset, key: &Key| oldest.get(key).is_some_and(|oldest| oldest < offset);
-        self.ahead.retain(|offset, key| !follows(offset, key));
+            |offset: &Offset, key: Key| oldest.get(&key).is_some_and(|oldest| oldest < offset);
+        self.ahead
+            .retain(|offset, key| !key.is_some_and(|key| follows(offset, key)));
         (self.flying, self.waiting, self.waiting_bytes) = (0, 0, 0);
         self.probing = true;
     }

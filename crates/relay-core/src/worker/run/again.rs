@@ -17,8 +17,8 @@ impl<S: Sink> Worker<S> {
             return;
         }
         // Where the delivery before has ended: a sink that writes the cursor leaves it there.
-        let upto = self.reader.position();
-        let batch = self.reader.bus().foreign_batch(records, upto);
+        let upto = self.supply.position();
+        let batch = self.supply.bus().foreign_batch(records, upto);
         let letters = Return { ids, reply };
         let count = batch.len();
         if count != letters.ids.len() {

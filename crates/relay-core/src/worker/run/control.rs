@@ -49,7 +49,7 @@ impl<S: Sink> Worker<S> {
         self.ledger.window.roll_back();
         self.ledger.progress();
         self.ledger.trouble = None;
-        self.reader.seek(self.ledger.window.cursor());
+        self.supply.seek(self.ledger.window.cursor());
     }
 
     fn resume(&mut self, step: Step) {
@@ -65,7 +65,7 @@ impl<S: Sink> Worker<S> {
     }
 
     async fn seek(&mut self, to: From) -> Result<Cursor, CommandError> {
-        let bus = self.reader.bus().clone();
+        let bus = self.supply.bus().clone();
         let resolved = bus.resolve(to).await;
         let (offset, unmet) =
             resolved.map_err(|error| CommandError::Unreadable(error.to_string()))?;

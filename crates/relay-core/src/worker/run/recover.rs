@@ -43,7 +43,7 @@ impl<S: Sink> Worker<S> {
         self.ground();
         self.ledger.window.roll_back();
         self.ledger.progress();
-        self.reader.seek(self.ledger.window.cursor());
+        self.supply.seek(self.ledger.window.cursor());
         let wait = match trouble.weight {
             Weight::Retry(asked) => {
                 let wait = self.ledger.backoff.next();

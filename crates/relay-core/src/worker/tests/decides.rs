@@ -5,10 +5,16 @@ use relay_journal::Epoch;
 use super::{noticed, seen};
 use crate::contract::{FakePeer, Fault, Peer, Relay};
 use crate::filter::Filter;
-use crate::sink::{Failure, Next};
+use crate::sink::{Failure, Next, Outcome, Warning};
 use crate::status::SinkState;
 use crate::worker::{CommandError, OnReject, SinkHandle, StartFrom};
 use crate::{Cursor, From, Offset};
+
+/// A wait that fails rather than never ends.
+async fn within<T>(wait: impl Future<Output = T>) -> T {
+    let limit = std::time::Duration::from_mins(1);
+    tokio::time::timeout(limit, wait).await.unwrap()
+}
 
 async fn state(sink: &SinkHandle, state: SinkState) {
     sink.wait_for(|status| status.state == state).await;
@@ -57,6 +63,15 @@ async fn a_destination_that_refuses_everything_blocks_rather_than_drains_the_str
         relay.core.dead_letters.count("lake"),
         5,
         "two, and three in a row"
+    );
+    let rejected = relay
+        .metrics
+        .sink_rejected_total
+        .with_label_values(&["lake"]);
+    assert_eq!(
+        rejected.get(),
+        5,
+        "what is offered again is not counted again"
     );
     assert_eq!(seen(&peer).await, [1, 4]);
     assert_eq!(sink.status().cursor.offset, Offset(7));
@@ -186,9 +201,14 @@ async fn a_panic_restarts_the_sink_from_its_cursor() {
     let mut sent = relay.commit_many(10).await;
     relay.settled(&sink).await;
     peer.inject(Fault::Panic).await;
-    sent.extend(relay.commit_many(10).await);
+    let shown = sink.wait_for(|status| status.state == SinkState::Retrying);
+    let (failed, more) = tokio::join!(within(shown), relay.commit_many(10));
+    let text = failed.last_error.unwrap().text;
+    assert!(text.contains("the fake sink panics"), "{text}");
+    sent.extend(more);
     relay.settled(&sink).await;
     assert_eq!(seen(&peer).await, sent);
+    within(state(&sink, SinkState::Running)).await;
     assert_eq!(
         relay
             .metrics
@@ -320,4 +340,73 @@ async fn a_failure_of_one_delivery_is_said_with_its_words() {
             .get(),
         1
     );
+}
+
+#[tokio::test]
+async fn a_refused_event_is_not_offered_again_for_the_sake_of_order() {
+    let (relay, peer) = (Relay::new(), FakePeer::default());
+    // Its first event is left out once; the second one, of the same key, is refused at once.
+    peer.inject(Fault::Stalled).await;
+    let sink = relay.start(&peer);
+    let keys = ["poison", "ada", "poison"];
+    relay.commit(&keys).await;
+    peer.connected().await;
+    peer.answer_once(vec![
+        Outcome::Retry,
+        Outcome::Confirmed,
+        Outcome::Rejected("poison".into()),
+    ]);
+    peer.mend().await;
+    relay.settled(&sink).await;
+    assert_eq!(seen(&peer).await, [2, 1], "the third was refused, once");
+    let letters = relay.core.dead_letters.list(None, None, 10).await.unwrap();
+    let cursors: Vec<_> = letters.items.iter().map(|letter| &letter.cursor).collect();
+    assert_eq!(cursors.len(), 1, "{cursors:?}");
+}
+
+#[tokio::test]
+async fn what_the_last_connect_warns_of_is_shown() {
+    let (relay, peer) = (Relay::new(), FakePeer::default());
+    let warning = Warning {
+        text: "short of breath".into(),
+        remedy: "rest".into(),
+    };
+    peer.warn(Some(warning.clone()));
+    let sink = relay.start(&peer);
+    let warned = within(sink.wait_for(|status| !status.warnings.is_empty())).await;
+    assert_eq!((warned.warnings, warned.last_error), (vec![warning], None));
+    peer.warn(None);
+    peer.fail_once(Failure {
+        next: Next::Reconnect,
+        text: "gone".into(),
+        remedy: String::new(),
+    });
+    relay.commit_many(1).await;
+    within(sink.wait_for(|status| status.warnings.is_empty())).await;
+}
+
+#[tokio::test]
+async fn small_batches_from_the_disk_hold_what_they_are_and_no_more() {
+    let (relay, peer) = (Relay::new(), FakePeer::default());
+    let sent = relay.commit_many(2_000).await;
+    let bus = &relay.core.bus;
+    assert!(
+        bus.memory_first() > Offset(1_000),
+        "the beginning is on disk"
+    );
+    // It takes what comes, in order, and confirms nothing yet.
+    peer.inject(Fault::Reversed).await;
+    let before = bus.memory_bytes();
+    let sink = relay.start_with(&peer, |config| {
+        config.batch_events = 1;
+        config.batch_bytes = 128 << 10;
+        config.in_flight_bytes = 1 << 20;
+        config.ahead_events = 256;
+    });
+    within(peer.offered(256)).await;
+    let held = bus.memory_bytes() - before;
+    assert!(held < 512 << 10, "256 small events hold {} KiB", held >> 10);
+    peer.mend().await;
+    relay.settled(&sink).await;
+    assert_eq!(seen(&peer).await, sent);
 }

@@ -18,8 +18,22 @@ const EVENTS: u64 = COUNT as u64;
 #[derive(Clone, Debug)]
 enum End {
     All,
-    Some(u8),
+    Some { confirmed: u8, refused: u8 },
     Nothing { received: u8 },
+}
+
+impl End {
+    /// What becomes of an event, and whether the peer has it.
+    fn of(&self, index: usize) -> (Verdict, bool) {
+        let bit = |bits: u8| bits >> (index % 8) & 1 == 1;
+        match *self {
+            Self::All => (Verdict::Confirmed, true),
+            Self::Some { refused, .. } if bit(refused) => (Verdict::Refused, false),
+            Self::Some { confirmed, .. } if bit(confirmed) => (Verdict::Confirmed, true),
+            Self::Some { .. } => (Verdict::Open, false),
+            Self::Nothing { received } => (Verdict::Open, bit(received)),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -32,10 +46,17 @@ enum Move {
     RollBack,
 }
 
+/// How far may be read, where every offset is an event.
+fn room(window: &Window, position: Offset) -> Option<Offset> {
+    let Room { events, upto } = window.room(position, &BOUNDS)?;
+    assert!((1..=BOUNDS.batch_events).contains(&events) && upto > position);
+    Some(upto.min(Offset(position.0 + events as u64)))
+}
+
 fn moves() -> impl Strategy<Value = Move> {
     let end = prop_oneof![
         4 => Just(End::All),
-        2 => any::<u8>().prop_map(End::Some),
+        2 => any::<(u8, u8)>().prop_map(|(confirmed, refused)| End::Some { confirmed, refused }),
         1 => any::<u8>().prop_map(|received| End::Nothing { received }),
     ];
     prop_oneof![
@@ -57,6 +78,8 @@ struct Game {
     received: Vec<Option<Offset>>,
     /// Confirmed, and not to be sent again: nothing older of the same key is unsettled.
     confirmed: BTreeSet<Offset>,
+    /// Refused, which is once and for all.
+    refused: BTreeSet<Offset>,
     largest_ahead: usize,
 }
 
@@ -70,6 +93,7 @@ impl Game {
             flying: Vec::new(),
             received: Vec::new(),
             confirmed: BTreeSet::new(),
+            refused: BTreeSet::new(),
             largest_ahead: 0,
         }
     }
@@ -79,12 +103,15 @@ impl Game {
         (self.keys[index], self.wanted[index])
     }
 
+    fn is_settled(&self, offset: Offset) -> bool {
+        self.confirmed.contains(&offset) || self.refused.contains(&offset)
+    }
+
     fn read(&mut self) -> bool {
-        let Some(room) = self.window.room(self.position, &BOUNDS) else {
+        let Some(upto) = room(&self.window, self.position) else {
             return false;
         };
-        assert!((1..=BOUNDS.batch_events).contains(&room));
-        let upto = Offset((self.position.0 + room as u64).min(EVENTS));
+        let upto = upto.min(Offset(EVENTS));
         if upto == self.position {
             return false;
         }
@@ -98,10 +125,9 @@ impl Game {
             .collect();
         self.position = upto;
         for event in &events {
-            let repeated = self.confirmed.contains(&event.offset);
             assert!(
-                !repeated,
-                "{:?} was confirmed and is sent again for nothing",
+                !self.is_settled(event.offset),
+                "{:?} was settled and is sent again for nothing",
                 event.offset
             );
         }
@@ -121,26 +147,22 @@ impl Game {
 
     fn land(&mut self, which: usize, end: &End) {
         let (id, events, receipts) = self.flying.remove(which);
-        let bit = |bits: u8, index: usize| bits >> (index % 8) & 1 == 1;
-        for (index, event) in events.iter().enumerate() {
-            let (confirmed, received) = match end {
-                End::All => (true, true),
-                End::Some(bits) => (bit(*bits, index), bit(*bits, index)),
-                End::Nothing { received } => (false, bit(*received, index)),
-            };
-            if confirmed {
-                self.confirmed.insert(event.offset);
+        let ends = (0..events.len()).map(|index| end.of(index));
+        for (index, (event, (verdict, received))) in events.iter().zip(ends.clone()).enumerate() {
+            match verdict {
+                Verdict::Open => {}
+                Verdict::Confirmed => self.confirmed.extend([event.offset]),
+                Verdict::Refused => self.refused.extend([event.offset]),
             }
             if !received {
                 self.received[receipts + index] = None;
             }
         }
         match end {
-            End::All => self.window.settle_all(id),
-            End::Some(bits) => {
-                let settled = (0..events.len()).map(|index| bit(*bits, index));
-                self.window.settle_some(id, settled.collect());
-            }
+            End::All => self.window.confirm(id),
+            End::Some { .. } => self
+                .window
+                .settle(id, ends.map(|(verdict, _)| verdict).collect()),
             End::Nothing { .. } => self.window.fail(id),
         }
     }
@@ -151,10 +173,7 @@ impl Game {
             .map(Offset)
             .filter(|offset| self.at(*offset).1);
         let mut unsettled: BTreeMap<Key, Offset> = BTreeMap::new();
-        for offset in read
-            .clone()
-            .filter(|offset| !self.confirmed.contains(offset))
-        {
+        for offset in read.clone().filter(|offset| !self.is_settled(*offset)) {
             unsettled.entry(self.at(offset).0).or_insert(offset);
         }
         let behind = read.filter(|offset| {
@@ -179,7 +198,7 @@ impl Game {
             .filter(|offset| self.at(*offset).1);
         for offset in settled {
             assert!(
-                self.confirmed.contains(&offset),
+                self.is_settled(offset),
                 "the cursor {cursor} passed {offset}"
             );
         }
@@ -233,6 +252,7 @@ proptest! {
         }
         for key in 0..4 {
             let events = (1..=EVENTS).map(Offset).filter(|offset| game.at(*offset) == (key, true));
+            let events = events.filter(|offset| !game.refused.contains(offset));
             let places: Vec<_> = events.map(|offset| last[&offset]).collect();
             prop_assert!(places.is_sorted(), "key {key}: {:?}", game.received);
         }
@@ -251,13 +271,13 @@ fn tracked(offsets: std::ops::Range<u64>) -> Vec<Tracked> {
 #[test]
 fn bytes_under_way_are_bounded_but_one_flight_always_fits() {
     let mut window = Window::new(Offset(0));
-    assert_eq!(window.room(Offset(0), &BOUNDS), Some(4));
+    assert_eq!(room(&window, Offset(0)), Some(Offset(4)));
     let first = window.hand_over(Offset(2), 1000, tracked(1..3));
-    assert_eq!(window.room(Offset(2), &BOUNDS), None);
-    window.settle_all(first);
+    assert_eq!(room(&window, Offset(2)), None);
+    window.confirm(first);
     assert_eq!(
-        (window.cursor(), window.room(Offset(2), &BOUNDS)),
-        (Offset(2), Some(4))
+        (window.cursor(), room(&window, Offset(2))),
+        (Offset(2), Some(Offset(6)))
     );
 }
 
@@ -265,15 +285,15 @@ fn bytes_under_way_are_bounded_but_one_flight_always_fits() {
 fn after_a_failure_one_flight_at_a_time() {
     let mut window = Window::new(Offset(0));
     let first = window.hand_over(Offset(2), 1, tracked(1..3));
-    assert_eq!(window.room(Offset(2), &BOUNDS), Some(4));
+    assert_eq!(room(&window, Offset(2)), Some(Offset(6)));
     window.fail(first);
     window.roll_back();
     let again = window.hand_over(Offset(2), 1, tracked(1..3));
-    assert_eq!(window.room(Offset(2), &BOUNDS), None);
-    window.settle_some(again, vec![true, false]);
+    assert_eq!(room(&window, Offset(2)), None);
+    window.settle(again, vec![Verdict::Confirmed, Verdict::Open]);
     assert_eq!(
-        (window.cursor(), window.room(Offset(2), &BOUNDS)),
-        (Offset(1), Some(4))
+        (window.cursor(), room(&window, Offset(2))),
+        (Offset(1), Some(Offset(6)))
     );
 }
 
@@ -282,8 +302,7 @@ fn a_single_stuck_event_lets_a_bounded_number_pass() {
     let mut window = Window::new(Offset(0));
     let mut position = Offset(0);
     for _ in 0..100 {
-        while let Some(room) = window.room(position, &BOUNDS) {
-            let upto = Offset(position.0 + room as u64);
+        while let Some(upto) = room(&window, position) {
             let events: Vec<_> = tracked(position.0 + 1..upto.0 + 1);
             let events: Vec<_> = events
                 .into_iter()
@@ -294,12 +313,13 @@ fn a_single_stuck_event_lets_a_bounded_number_pass() {
                 window.pass(upto);
                 continue;
             }
-            let settled = events
-                .iter()
-                .map(|event| event.offset != Offset(1))
-                .collect();
+            let stuck = |event: &Tracked| match event.offset {
+                Offset(1) => Verdict::Open,
+                Offset(_) => Verdict::Confirmed,
+            };
+            let verdicts = events.iter().map(stuck).collect();
             let id = window.hand_over(upto, 1, events);
-            window.settle_some(id, settled);
+            window.settle(id, verdicts);
         }
         window.roll_back();
         position = window.cursor();
@@ -319,13 +339,13 @@ fn what_went_together_goes_together_again() {
     let second = window.hand_over(Offset(3), 1, tracked(2..4));
     let third = window.hand_over(Offset(6), 1, tracked(4..7));
     window.fail(first);
-    window.settle_some(second, vec![true, false]);
+    window.settle(second, vec![Verdict::Confirmed, Verdict::Open]);
     window.fail(third);
     window.roll_back();
     let mut position = window.cursor();
     let mut groups = Vec::new();
     while position < Offset(8) {
-        let upto = Offset(position.0 + window.room(position, &BOUNDS).unwrap() as u64);
+        let upto = room(&window, position).unwrap();
         let events: Vec<_> = tracked(position.0 + 1..upto.0 + 1);
         let events: Vec<_> = events
             .into_iter()
@@ -339,7 +359,7 @@ fn what_went_together_goes_together_again() {
         let group = events.iter().map(|event| event.offset.0);
         groups.push(group.collect::<Vec<_>>());
         let id = window.hand_over(upto, 1, events);
-        window.settle_all(id);
+        window.confirm(id);
     }
     assert_eq!(groups, [vec![1], vec![3], vec![4, 5, 6], vec![7, 8, 9, 10]]);
     assert_eq!(window.ends.len(), 0);
@@ -355,8 +375,8 @@ fn what_is_filtered_out_moves_the_cursor_in_its_turn() {
     window.pass(Offset(30));
     window.pass(Offset(40));
     assert_eq!(window.cursor(), Offset(12));
-    window.settle_all(id);
+    window.confirm(id);
     assert_eq!(window.cursor(), Offset(40));
-    window.settle_all(id);
+    window.confirm(id);
     assert!(window.is_empty());
 }
