@@ -23,7 +23,7 @@ use std::sync::Arc;
 use async_nats::PublishErrorKind;
 use relay_core::Cursor;
 use relay_core::cloudevents::Source;
-use relay_core::sink::{Delivery, Failure, Outcome, Outcomes, Sink};
+use relay_core::sink::{Delivery, Failure, Outcome, Outcomes, Sink, Warning};
 
 use crate::Format;
 use crate::tls::ClientTls;
@@ -91,6 +91,8 @@ pub struct Nats {
     link: Option<Link>,
     /// Streams that were warned of.
     warned: HashSet<String>,
+    /// What there is to say of the stream.
+    warning: Option<Warning>,
 }
 
 #[derive(Debug)]
@@ -115,6 +117,7 @@ impl Nats {
             }),
             link: None,
             warned: HashSet::new(),
+            warning: None,
         }
     }
 }
@@ -134,13 +137,17 @@ impl Sink for Nats {
                 untaken: self.shared.untaken.take(),
             };
             let found = link.alive(stream::ensure(&context, &place)).await??;
-            found.warn(&config.name, &mut self.warned);
+            self.warning = found.warning(&config.name, &mut self.warned);
             self.shared.order.of(&found.identity);
             link.stream = wanted.stream.clone().map(Into::into);
         }
         tracing::info!(sink = %config.name, server = %link.server(), "connected to NATS");
         self.link = Some(link);
         Ok(None)
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        self.warning.clone().into_iter().collect()
     }
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<Self::Confirmation, Failure> {

@@ -172,10 +172,25 @@ async fn a_server_that_lost_a_stream_of_others_blocks_the_sink_until_it_is_there
     whole.simulator.emit(10);
     whole.delivered(10).await;
     assert!(
-        whole.relay.log().contains("duplicate window is short"),
+        whole
+            .relay
+            .log()
+            .contains("duplicate window of stream SAPI is short"),
         "{}",
         whole.relay.log()
     );
+    let row = whole.lake("running", |row| row["state"] == "running").await;
+    let warning = &row["warnings"][0];
+    assert!(
+        warning["text"]
+            .as_str()
+            .unwrap()
+            .contains("is short (120s)"),
+        "{row}"
+    );
+    let remedy = "nats stream edit SAPI --dupe-window 10m";
+    assert_eq!(warning["remedy"], remedy);
+    assert!(row["last_error"].is_null(), "{row}");
     whole.server.kill().await;
     whole.server.wipe();
     whole.server.restart().await;

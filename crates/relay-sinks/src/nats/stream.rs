@@ -9,7 +9,7 @@ use async_nats::jetstream::context::{
 };
 use async_nats::jetstream::stream::{Config, Info, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
-use relay_core::sink::Failure;
+use relay_core::sink::{Failure, Warning};
 
 use super::subject::overlap;
 use super::{JetStream, failure};
@@ -178,17 +178,19 @@ async fn make(context: &Context, place: &Place<'_>) -> Result<Found, Failure> {
 }
 
 impl Found {
-    /// Says, once a stream, that it forgets ids early.
-    pub(super) fn warn(&self, sink: &str, warned: &mut HashSet<String>) {
+    /// That it forgets ids early. Logged once a stream.
+    pub(super) fn warning(&self, sink: &str, warned: &mut HashSet<String>) -> Option<Warning> {
         let Self { name, window, .. } = self;
-        if *window < WINDOW && warned.insert(name.clone()) {
-            tracing::warn!(
-                sink,
-                stream = name,
-                ?window,
-                remedy = format!("nats stream edit {name} --dupe-window 10m"),
-                "the stream's duplicate window is short: what the relay sends again later than that is stored twice"
-            );
+        if *window >= WINDOW {
+            return None;
         }
+        let text = format!(
+            "the duplicate window of stream {name} is short ({window:?}): what the relay sends again later than that is stored twice"
+        );
+        let remedy = format!("nats stream edit {name} --dupe-window 10m");
+        if warned.insert(name.clone()) {
+            tracing::warn!(sink, stream = name, ?window, remedy, "{text}");
+        }
+        Some(Warning { text, remedy })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use relay_core::sink::Warning;
 use relay_core::status::{
     BackOffCause, SinkError, SinkState, SubscriptionState, SubscriptionStatus,
 };
@@ -69,6 +70,7 @@ struct Sink {
     lag_seconds: f64,
     retries: u64,
     last_error: Option<LastError>,
+    warnings: Vec<Words>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +80,13 @@ struct Sink {
 #[derive(Debug, Serialize)]
 struct LastError {
     at: String,
+    text: String,
+    remedy: String,
+}
+
+/// What works, but not as well as it could, and what to do about it.
+#[derive(Debug, Serialize)]
+struct Words {
     text: String,
     remedy: String,
 }
@@ -177,6 +186,7 @@ fn sink(row: SinkRow) -> Sink {
             lag_seconds: status.lag_seconds,
             retries: status.retries,
             last_error: status.last_error.map(last_error),
+            warnings: status.warnings.into_iter().map(words).collect(),
             listen: None,
             clients: None,
         },
@@ -191,6 +201,7 @@ fn sink(row: SinkRow) -> Sink {
             lag_seconds: 0.0,
             retries: 0,
             last_error: None,
+            warnings: Vec::new(),
             listen: Some(address),
             clients: Some(connected),
         },
@@ -203,6 +214,11 @@ fn last_error(error: SinkError) -> LastError {
         text: error.text,
         remedy: error.remedy,
     }
+}
+
+fn words(warning: Warning) -> Words {
+    let Warning { text, remedy } = warning;
+    Words { text, remedy }
 }
 
 /// A row's name.
