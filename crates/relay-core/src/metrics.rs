@@ -5,6 +5,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use crate::status::SinkState;
+
 /// Buckets from 100 µs to 100 s, for everything that is a duration.
 const SECONDS: [f64; 19] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -123,6 +125,27 @@ metrics! {
     config_last_reload_successful: IntGauge,
     /// 1; the labels say which build runs.
     build_info: IntGaugeVec["version"],
+}
+
+impl Metrics {
+    /// Forgets the gauges of a sink that delivers no more: they would show for ever how it was last.
+    /// What was counted stays.
+    pub fn forget_sink(&self, name: &str) {
+        // An error says that there was none.
+        for family in [&self.sink_up, &self.sink_lag_events] {
+            family.remove_label_values(&[name]).ok();
+        }
+        for family in [
+            &self.sink_lag_seconds,
+            &self.sink_retention_headroom_seconds,
+        ] {
+            family.remove_label_values(&[name]).ok();
+        }
+        for state in SinkState::ALL {
+            let labels = [name, state.as_str()];
+            self.sink_state.remove_label_values(&labels).ok();
+        }
+    }
 }
 
 /// Makes and registers one family.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use crate::config::{Client, Config, Sink, SinkKind, clash};
 use crate::environment;
 use crate::failure::Failure;
@@ -81,6 +83,11 @@ fn clients_alone<'a>(before: &Sink, sink: &'a Sink) -> Option<&'a [Client]> {
     let mut same = new.clone();
     same.clients.clone_from(&old.clients);
     (same == *old).then_some(&new.clients)
+}
+
+/// Whether a sink has a cursor under its name, which holds retention back.
+fn delivers(sink: &Sink) -> bool {
+    !matches!(sink.kind, SinkKind::Websocket(_))
 }
 
 /// What a reload does to the sinks.
@@ -163,16 +170,9 @@ impl<'a> Plan<'a> {
                 state.sinks.replace_clients(sink, clients).await?;
             }
         }
-        for sink in self.running.iter().filter(|sink| self.leaves(&sink.name)) {
-            let stays = self.steps.iter().any(|(other, _)| other.name == sink.name);
-            if !stays {
-                tracing::info!(
-                    sink = sink.name,
-                    "removed; its cursor is kept until retention passes it"
-                );
-            }
-            state.sinks.stop(&sink.name, !stays).await;
-        }
+        let leaving = self.running.iter().filter(|sink| self.leaves(&sink.name));
+        // Together: one whose destination does not answer takes its time, and delays no other.
+        join_all(leaving.map(|sink| self.stop(state, sink))).await;
         for (sink, step) in &self.steps {
             match step {
                 Step::Stay | Step::Renew => continue,
@@ -183,6 +183,20 @@ impl<'a> Plan<'a> {
             state.sinks.start_bound(sink, bound).await?;
         }
         Ok(())
+    }
+
+    /// Stops a sink that changes or is no more.
+    async fn stop(&self, state: &SharedState, sink: &Sink) {
+        let stays = self.steps.iter().any(|(other, _)| other.name == sink.name);
+        if !stays {
+            tracing::info!(
+                sink = sink.name,
+                "removed; its cursor is kept until retention passes it"
+            );
+        }
+        let mut steps = self.steps.iter();
+        let delivers = steps.any(|(other, _)| other.name == sink.name && delivers(other));
+        state.sinks.stop(&sink.name, !delivers).await;
     }
 
     /// The way back, when a change could not be made whole.
@@ -207,7 +221,10 @@ impl<'a> Plan<'a> {
 async fn leave(state: &SharedState, sink: &Sink, before: Option<&Sink>) {
     let clients = before.and_then(|before| Some((before, clients_alone(sink, before)?)));
     let Some((before, clients)) = clients else {
-        return state.sinks.stop(&sink.name, before.is_none()).await;
+        return state
+            .sinks
+            .stop(&sink.name, !before.is_some_and(delivers))
+            .await;
     };
     if let Err(error) = state.sinks.replace_clients(before, clients).await {
         tracing::error!(

@@ -215,13 +215,14 @@ impl Sinks {
         addresses.collect()
     }
 
-    /// Stops a sink. One that is gone for good holds retention back no more.
+    /// Stops a sink. If nothing is to be delivered under its name any more, it holds retention back no more.
     pub(super) async fn stop(&self, name: &str, for_good: bool) {
         let removed = self.running.lock().await.remove(name);
         if let Some(sink) = removed {
             stop(&sink.part).await;
             if for_good {
                 self.context.store.unregister_sink(name);
+                self.context.metrics.forget_sink(name);
             }
         }
     }
