@@ -12,5 +12,6 @@ mod numbering;
 mod rabbitmq;
 mod sapi_face;
 mod secrets;
+mod sinks;
 mod together;
 mod webhook;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -263,17 +263,7 @@ impl Relay {
     /// # Panics
     /// If the process is not there.
     pub fn peak_memory(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .expect("a peak");
-        line.trim()
-            .trim_end_matches(" kB")
-            .parse::<u64>()
-            .expect("a number")
-            * 1024
+        self.memory("VmHWM:")
     }
 
     /// The process id.
@@ -294,6 +284,58 @@ impl Relay {
             .and_then(Pid::from_raw)
             .expect("a process id");
         kill_process(pid, signal).expect("the signal is sent");
+    }
+
+    /// The resident set now, in bytes.
+    ///
+    /// # Panics
+    /// If the process is not there.
+    pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let size = status.lines().find_map(|line| line.strip_prefix(field));
+        let size = size.expect("a size").trim().trim_end_matches(" kB");
+        size.parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Writes another configuration, has it read, and waits until the relay says whether it took it.
+    ///
+    /// # Panics
+    /// If it says nothing.
+    pub async fn reload(&self, setup: &Setup) -> bool {
+        let said = || {
+            let log = self.log();
+            let count = |words| log.matches(words).count();
+            let taken = count("\"configuration reloaded\"");
+            (taken, count("the configuration was not reloaded"))
+        };
+        let before = said();
+        let dir = setup.dir.clone();
+        let dir = dir.unwrap_or_else(|| self.home().join("journal"));
+        let written = std::fs::write(self.home().join("relay.toml"), setup.toml(&dir));
+        written.expect("the configuration is written");
+        self.signal(Signal::HUP);
+        until("the end of the reload", || async {
+            let now = said();
+            (now != before).then_some(now.0 > before.0)
+        })
+        .await
+    }
+
+    /// Runs a command against its admin server, to its end.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub async fn command(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(binary("sapi-relay"));
+        command.args(args).args(["--admin", &self.admin("").await]);
+        command.env_clear().stdin(Stdio::null());
+        let output = soon("the command's end", command.output()).await;
+        output.expect("it runs")
     }
 
     /// Waits for its end.

@@ -5,6 +5,7 @@ pub mod kafka;
 pub mod nats;
 pub mod rabbitmq;
 pub mod receiver;
+pub mod tally;
 
 use std::net::TcpListener;
 use std::path::PathBuf;

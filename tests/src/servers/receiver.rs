@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::tally::Tally;
 use crate::{PATIENCE, within};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -252,7 +253,14 @@ struct Shared {
     script: watch::Sender<Script>,
     log: Mutex<Log>,
     counts: watch::Sender<Counts>,
-    records: bool,
+    memory: Memory,
+}
+
+/// What a receiver remembers.
+enum Memory {
+    Requests,
+    Counts,
+    Tally(Mutex<Tally>),
 }
 
 /// What has come so far.
@@ -262,7 +270,7 @@ pub struct Counts {
     pub requests: usize,
     /// Requests that were answered with 2xx.
     pub taken: usize,
-    /// Events in them, where the receiver remembers nothing else.
+    /// Events in them, where the receiver remembers no requests; where it keeps a tally, each once.
     pub events: usize,
     /// Connections.
     pub connections: usize,
@@ -279,12 +287,28 @@ pub struct Receiver {
 impl Receiver {
     /// Takes everything, over HTTP.
     pub async fn start() -> Self {
-        Self::open(None, true).await
+        Self::open(None, Memory::Requests).await
     }
 
     /// Takes everything, remembers nothing but how much.
     pub async fn counting() -> Self {
-        Self::open(None, false).await
+        Self::open(None, Memory::Counts).await
+    }
+
+    /// Takes everything, remembers how much, and whether it came in order: what is sent to it is structured.
+    pub async fn tallying() -> Self {
+        Self::open(None, Memory::Tally(Mutex::default())).await
+    }
+
+    /// What it remembers, if that is a tally.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn tally(&self) -> Tally {
+        match &self.shared.memory {
+            Memory::Tally(tally) => *tally.lock().expect("nobody panicked"),
+            Memory::Requests | Memory::Counts => panic!("it keeps no tally"),
+        }
     }
 
     /// Takes everything, over HTTPS, as `localhost`; writes its certificate to `cert.pem` in a folder.
@@ -302,10 +326,10 @@ impl Receiver {
             .with_single_cert(vec![made.cert.der().clone()], key)
             .expect("a certificate and its key");
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Self::open(Some(TlsAcceptor::from(Arc::new(config))), true).await
+        Self::open(Some(TlsAcceptor::from(Arc::new(config))), Memory::Requests).await
     }
 
-    async fn open(tls: Option<TlsAcceptor>, records: bool) -> Self {
+    async fn open(tls: Option<TlsAcceptor>, memory: Memory) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -314,7 +338,7 @@ impl Receiver {
             script: watch::Sender::new(script),
             log: Mutex::default(),
             counts: watch::Sender::default(),
-            records,
+            memory,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, tls, Arc::clone(&shared)));
@@ -468,7 +492,15 @@ async fn answer(
 ) -> std::io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(std::io::Error::other)?;
-    if !shared.records {
+    if let Memory::Tally(tally) = &shared.memory {
+        let body = body.to_bytes();
+        let mut tally = tally.lock().expect("nobody panicked");
+        let events = tally.take(&body, Instant::now());
+        drop(tally);
+        shared.took(events);
+        return Ok(Response::new(Empty::new().boxed_unsync()));
+    }
+    if matches!(shared.memory, Memory::Counts) {
         let batch = head.headers.get("content-type").is_some_and(|value| {
             value
                 .as_bytes()
@@ -479,11 +511,7 @@ async fn answer(
         } else {
             1
         };
-        shared.count(|counts| {
-            counts.requests += 1;
-            counts.taken += 1;
-            counts.events += events;
-        });
+        shared.took(events);
         return Ok(Response::new(Empty::new().boxed_unsync()));
     }
     let request = Request {
@@ -541,6 +569,15 @@ fn respond(answer: &Answer) -> std::io::Result<Response<Body>> {
 impl Shared {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().expect("nobody panicked")
+    }
+
+    /// A request was taken of which nothing but its events is counted.
+    fn took(&self, events: usize) {
+        self.count(|counts| {
+            counts.requests += 1;
+            counts.taken += 1;
+            counts.events += events;
+        });
     }
 
     fn count(&self, change: impl FnOnce(&mut Counts)) {
