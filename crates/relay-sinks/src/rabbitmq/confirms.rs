@@ -90,7 +90,7 @@ impl Future for Flight {
 }
 
 /// What became of a round.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Answer {
     /// One for each of its flights.
     pub(super) outcomes: Vec<Outcome>,
