@@ -1,4 +1,9 @@
-//! The RabbitMQ sink against the real broker: the contract every sink passes, and the whole relay.
+//! The RabbitMQ sink against the real broker: the contract every sink passes, what it delivers and refuses, and the
+//! whole relay.
 
+mod access;
 mod broker;
 mod contract;
+mod fixture;
+mod messages;
+mod relay;

@@ -37,10 +37,6 @@ async fn a_destination_in_trouble_hurts_no_other() {
     world.everyone_has(1_000).await;
     for fault in [Fault::Killed, Fault::Stopped, Fault::CutOff] {
         for target in world::NAMES {
-            // Beside the other tests RabbitMQ does not come back in a minute: see why.
-            if (fault, target) == (Fault::Killed, "rabbitmq") && !load::full() {
-                continue;
-            }
             let began = Instant::now();
             world.inflict(target, fault).await;
             // The length of the trouble is what is tested.

@@ -1,6 +1,6 @@
 //! Who the relay is, and TLS, each against the real server.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,6 +11,7 @@ use relay_core::status::SinkState;
 use relay_sinks::Secret;
 use relay_sinks::nats::{Auth, Config, Tls, probe};
 use relay_sinks::tls::ClientTls;
+use relay_tests::servers::certificates::Certificates;
 use relay_tests::servers::nats::NatsServer;
 use relay_tests::{install_crypto, soon};
 use serde_json::{Value, json};
@@ -154,54 +155,15 @@ async fn a_credentials_file() {
     refused(&config, "no credentials file", "creds_file").await;
 }
 
-/// A CA, and a certificate of it for this machine, which serves both sides.
-struct Certificates {
-    home: tempfile::TempDir,
-}
-
-impl Certificates {
-    fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca_key = rcgen::KeyPair::generate().unwrap();
-        let ca = params.self_signed(&ca_key).unwrap();
-        let names = vec!["127.0.0.1".to_owned()];
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut leaf = rcgen::CertificateParams::new(names).unwrap();
-        leaf.extended_key_usages = vec![
-            rcgen::ExtendedKeyUsagePurpose::ServerAuth,
-            rcgen::ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let issuer = rcgen::Issuer::new(params, ca_key);
-        let leaf = leaf.signed_by(&key, &issuer).unwrap();
-        std::fs::write(home.path().join("ca.pem"), ca.pem()).unwrap();
-        std::fs::write(home.path().join("cert.pem"), leaf.pem()).unwrap();
-        std::fs::write(home.path().join("key.pem"), key.serialize_pem()).unwrap();
-        Self { home }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    fn settings(&self, more: &str) -> String {
-        let file = |name: &str| Path::display(&self.file(name)).to_string();
-        format!(
-            "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, {more} }}",
-            file("cert.pem"),
-            file("key.pem"),
-            file("ca.pem")
-        )
-    }
-
-    fn client(&self, shows: bool) -> ClientTls {
-        ClientTls {
-            ca_file: Some(self.file("ca.pem")),
-            cert_file: shows.then(|| self.file("cert.pem")),
-            key_file: shows.then(|| self.file("key.pem")),
-        }
-    }
+/// The server's `tls` section.
+fn settings(certificates: &Certificates, more: &str) -> String {
+    let file = |name: &str| Path::display(&certificates.file(name)).to_string();
+    format!(
+        "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, {more} }}",
+        file("cert.pem"),
+        file("key.pem"),
+        file("ca.pem")
+    )
 }
 
 fn tls(files: ClientTls, handshake_first: bool) -> Option<Tls> {
@@ -214,7 +176,7 @@ fn tls(files: ClientTls, handshake_first: bool) -> Option<Tls> {
 #[tokio::test]
 async fn tls_with_an_own_ca() {
     let certificates = Certificates::new();
-    let server = NatsServer::start_with(&certificates.settings("")).await;
+    let server = NatsServer::start_with(&settings(&certificates, "")).await;
     let mut config = config(&server);
     refused(&config, "certificate", "tls.ca_file").await;
     config.tls = tls(certificates.client(false), false);
@@ -227,7 +189,7 @@ async fn tls_with_an_own_ca() {
 #[tokio::test]
 async fn tls_with_a_client_certificate() {
     let certificates = Certificates::new();
-    let server = NatsServer::start_with(&certificates.settings("verify: true")).await;
+    let server = NatsServer::start_with(&settings(&certificates, "verify: true")).await;
     let mut config = config(&server);
     config.servers = vec![format!("tls://{}", server.address())];
     config.tls = tls(certificates.client(true), false);
@@ -239,7 +201,7 @@ async fn tls_with_a_client_certificate() {
 #[tokio::test]
 async fn tls_before_the_first_line() {
     let certificates = Certificates::new();
-    let server = NatsServer::start_with(&certificates.settings("handshake_first: true")).await;
+    let server = NatsServer::start_with(&settings(&certificates, "handshake_first: true")).await;
     let mut config = config(&server);
     config.tls = tls(certificates.client(false), true);
     delivers(&config).await;

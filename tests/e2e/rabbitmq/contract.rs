@@ -1,35 +1,35 @@
 //! The shared contract, on a real broker behind a proxy. The checks share the broker, each with an exchange of
 //! its own.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use lapin::BasicProperties;
 use lapin::options::ExchangeDeleteOptions;
-use lapin::types::AMQPValue;
 use relay_core::contract::{Fault, Peer, Seen};
-use relay_sinks::rabbitmq::{Config, RabbitMq, Unroutable};
+use relay_sinks::rabbitmq::{Config, RabbitMq};
 use relay_sinks::template::Template;
-use relay_sinks::tls::ClientTls;
-use relay_sinks::{Format, Secret};
 use relay_tests::proxy::Proxy;
-use relay_tests::servers::rabbitmq::{Client, RabbitServer, url};
+use relay_tests::servers::rabbitmq::url;
 use relay_tests::until;
-use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
-static SERVER: OnceCell<RabbitServer> = OnceCell::const_new();
-static COUNT: AtomicU32 = AtomicU32::new(0);
+use super::fixture::{Place, config, header, shared};
 
 /// Every key of the suite but `poison`, which leads to no queue.
 const KEYS: [&str; 7] = ["ada", "ben", "cleo", "dan", "eve", "fay", "gus"];
 
+/// Where nobody listens.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+
 /// An exchange with a queue, whose contents are taken out as they come.
 struct RabbitPeer {
-    name: String,
+    place: Place,
     proxy: Proxy,
-    client: Client,
+    /// Whether its exchange is gone.
+    missing: AtomicBool,
     /// `None`: a mark of the test.
     taken: Arc<Mutex<Vec<Option<Seen>>>>,
     _taking: JoinSet<()>,
@@ -37,13 +37,8 @@ struct RabbitPeer {
 
 impl RabbitPeer {
     async fn start() -> Self {
-        relay_tests::install_crypto();
-        let server = SERVER.get_or_init(RabbitServer::start).await;
-        let name = format!("contract{}", COUNT.fetch_add(1, Relaxed));
-        let client = server.client().await;
-        client.exchange(&name).await;
-        client.queue(&name, &name, &KEYS).await;
-        let mut consumer = client.consume(&name).await;
+        let place = Place::new(&KEYS).await;
+        let mut consumer = place.client.consume(&place.name).await;
         let taken = Arc::new(Mutex::new(Vec::new()));
         let (seen, mut taking) = (Arc::clone(&taken), JoinSet::new());
         taking.spawn(async move {
@@ -52,9 +47,9 @@ impl RabbitPeer {
             }
         });
         Self {
-            name,
-            proxy: Proxy::start(server.address()).await,
-            client,
+            proxy: Proxy::start(shared().await.server.address()).await,
+            missing: AtomicBool::new(false),
+            place,
             taken,
             _taking: taking,
         }
@@ -62,11 +57,8 @@ impl RabbitPeer {
 }
 
 fn event(properties: &BasicProperties) -> Option<Seen> {
-    let headers = properties.headers().as_ref()?;
-    let text = |name: &str| match headers.inner().get(name) {
-        Some(AMQPValue::LongString(text)) => text.to_string(),
-        other => panic!("{name}: {other:?}"),
-    };
+    properties.headers().as_ref()?;
+    let text = |name: &str| String::from_utf8_lossy(header(properties, name).unwrap()).into_owned();
     Some(Seen {
         number: text("cloudEvents:sapisequence").parse().unwrap(),
         key: text("cloudEvents:partitionkey"),
@@ -78,15 +70,10 @@ impl Peer for RabbitPeer {
 
     fn sink(&self) -> impl FnMut() -> RabbitMq + Send + 'static {
         let config = Config {
-            name: "lake".to_owned(),
-            tenant: "acme".to_owned(),
-            url: Secret::Literal(url(self.proxy.address(), "guest", "guest", "")),
-            exchange: self.name.clone(),
+            exchange: self.place.name.clone(),
             declare: false,
             routing_key: Template::confined("{key}").unwrap(),
-            unroutable: Unroutable::Reject,
-            tls: ClientTls::default(),
-            format: Format::Binary,
+            ..config(url(self.proxy.address(), "guest", "guest", ""))
         };
         let source = relay_core::contract::Relay::new().source();
         move || RabbitMq::new(config.clone(), source.clone())
@@ -99,7 +86,7 @@ impl Peer for RabbitPeer {
             taken.iter().filter(|seen| seen.is_none()).count()
         };
         let before = marks();
-        self.client.mark(&self.name).await;
+        self.place.client.mark(&self.place.name).await;
         until("the mark", || async { (marks() > before).then_some(()) }).await;
         self.taken
             .lock()
@@ -115,11 +102,12 @@ impl Peer for RabbitPeer {
             Fault::Away => self.proxy.refuse(),
             Fault::Hang => self.proxy.black_hole(),
             Fault::Blocked => {
-                let deleted = self
-                    .client
+                let Place { name, client } = &self.place;
+                let deleted = client
                     .channel
-                    .exchange_delete(self.name.as_str().into(), ExchangeDeleteOptions::default());
+                    .exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default());
                 deleted.await.unwrap();
+                self.missing.store(true, Relaxed);
             }
             // It leads to no queue.
             Fault::Poison => {}
@@ -131,15 +119,22 @@ impl Peer for RabbitPeer {
     }
 
     async fn mend(&self) {
+        if self.missing.swap(false, Relaxed) {
+            // The sink must not find the exchange before the queue is bound: its events would lead nowhere.
+            self.proxy.retarget(NOWHERE);
+            self.proxy.cut();
+            let Place { name, client } = &self.place;
+            client.exchange(name).await;
+            client.queue(name, name, &KEYS).await;
+            self.proxy.retarget(shared().await.server.address());
+        }
         self.proxy.heal();
-        self.client.exchange(&self.name).await;
-        self.client.queue(&self.name, &self.name, &KEYS).await;
     }
 }
 
 relay_core::sink_contract! { RabbitPeer::start().await;
     confirms_and_does_not_repeat, keeps_the_order, crosses_from_disk_to_memory,
     redelivers_after_an_absence, goes_on_behind_poison, stops_when_blocked_and_goes_on,
-    bears_a_peer_that_is_slow, pauses_across_a_restart, goes_on_from_its_cursor,
+    bears_a_peer_that_is_slow, seeks, pauses_across_a_restart, goes_on_from_its_cursor,
     stops_cleanly, survives_a_crash,
 }

@@ -1,6 +1,7 @@
 //! The real servers that sinks deliver to, each a process of the test on ports and in folders of its own,
 //! so that a test may kill it, stop it, cut it off and start it again.
 
+pub mod certificates;
 pub mod kafka;
 pub mod nats;
 pub mod rabbitmq;
@@ -28,7 +29,10 @@ pub fn cache() -> PathBuf {
 /// If none is free.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 20_000).unwrap_or_default();
+    // Processes that start one after the other are far from each other: a port that a server has not
+    // bound yet looks free to all of them.
+    let start = std::process::id().wrapping_mul(7_919) % 20_000;
+    let start = u16::try_from(start).unwrap_or_default();
     let ports = (0..20_000).map(|_| {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         10_000 + start.wrapping_add(step) % 20_000

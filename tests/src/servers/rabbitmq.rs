@@ -2,10 +2,11 @@
 //! [`RabbitServer::wipe`].
 
 use std::io::{PipeWriter, pipe};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
@@ -20,6 +21,13 @@ use super::free_port;
 use crate::until;
 
 const BIN: &str = "/usr/lib/rabbitmq/bin";
+
+/// How long a node may take to start: some six seconds of a processor, which on a machine that starts and builds
+/// much else at once is more than a minute.
+const BOOT: Duration = Duration::from_mins(4);
+
+/// How long a node that does not serve yet is left alone.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// A running node. Dropping it, or the end of the test's process, kills it.
 #[derive(Debug)]
@@ -36,6 +44,18 @@ struct Ports {
     amqps: u16,
     distribution: u16,
     epmd: u16,
+}
+
+impl Ports {
+    fn all(self) -> [u16; 4] {
+        let Self {
+            amqp,
+            amqps,
+            distribution,
+            epmd,
+        } = self;
+        [amqp, amqps, distribution, epmd]
+    }
 }
 
 /// The node's process group: a shell that kills it when the pipe ends, epmd, the node.
@@ -179,8 +199,16 @@ impl RabbitServer {
     }
 
     async fn ready(&self) {
-        let started = until("RabbitMQ", || async { self.try_connect().await.ok() }).await;
-        started.close(200, "".into()).await.unwrap_or_default();
+        let ready = async {
+            loop {
+                if let Ok(connection) = self.try_connect().await {
+                    return connection.close(200, "".into()).await.unwrap_or_default();
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        let started = tokio::time::timeout(BOOT, ready).await;
+        assert!(started.is_ok(), "RabbitMQ does not serve:\n{}", self.log());
     }
 
     async fn try_connect(&self) -> lapin::Result<Connection> {
@@ -207,6 +235,12 @@ impl RabbitServer {
     /// If it still runs.
     pub async fn restart(&mut self) {
         assert!(self.running.is_none(), "it was killed before");
+        // A process that was killed goes when it next gets a processor, and its ports with it.
+        until("the ports of the one before", || async {
+            let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+            self.ports.all().into_iter().all(free).then_some(())
+        })
+        .await;
         self.launch();
         self.ready().await;
     }
