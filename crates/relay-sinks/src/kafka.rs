@@ -45,7 +45,8 @@ pub use properties::{Properties, PropertyError};
 
 use link::Link;
 use record::Composer;
-use transaction::Turn;
+use transaction::{Turn, Written};
+use watch::Fence;
 
 /// A Kafka sink, as it is configured.
 #[derive(Clone, Debug)]
@@ -101,10 +102,14 @@ pub struct Sasl {
 pub struct Kafka {
     shared: Arc<Shared>,
     link: Option<Link>,
-    turn: Turn,
+    /// `None`: whatever cursor is found is taken as it is.
+    turn: Option<Turn>,
     /// Another producer has taken the transactional id: until an operator seeks or starts it anew, this
     /// one stays away, since to connect would end the other.
     fenced: bool,
+    /// Our producer was ended when its transaction had been open for too long. Whether another has taken
+    /// the id meanwhile is found out once brokers can be asked.
+    overdue: bool,
     /// A request was refused as too large: records go one by one until the one that is has been found.
     alone: bool,
 }
@@ -122,8 +127,9 @@ impl Kafka {
         Self {
             shared: Arc::new(Shared { config, composer }),
             link: None,
-            turn: Turn::default(),
+            turn: None,
             fenced: false,
+            overdue: false,
             alone: false,
         }
     }
@@ -133,7 +139,6 @@ impl Kafka {
             self.alone = old.wants_records_alone();
             old.close().await;
         }
-        self.turn = Turn::default();
         let link = Link::open(&self.shared.config, self.alone).await?;
         if self.alone {
             let text = "records go to Kafka one by one: a request of several was refused; if that stays so, set \
@@ -148,7 +153,11 @@ impl Sink for Kafka {
     type Confirmation = Confirmation;
 
     async fn connect(&mut self) -> Result<Option<Cursor>, Failure> {
-        self.fenced |= self.link.as_ref().is_some_and(Link::is_fenced);
+        match self.link.as_ref().and_then(Link::fence) {
+            Some(Fence::Taken) => self.fenced = true,
+            Some(Fence::Overdue) => self.overdue = true,
+            None => {}
+        }
         let shared = Arc::clone(&self.shared);
         if self.fenced {
             return Err(failure::fenced(&shared.config));
@@ -156,9 +165,18 @@ impl Sink for Kafka {
         let link = self.open().await?;
         let cursor = match &shared.config.exactly_once {
             None => None,
-            Some(exactly_once) => transaction::begin(&link, &shared, exactly_once).await?,
+            Some(exactly_once) => {
+                let own = match &self.turn {
+                    Some(turn) => Some(*turn.lock().await),
+                    None => None,
+                };
+                transaction::begin(&link, &shared, exactly_once, own, self.overdue).await?
+            }
         };
-        self.turn = Arc::new(Mutex::new(cursor));
+        self.overdue = false;
+        // One of another journal is the worker's to refuse.
+        let ours = cursor.is_none_or(|cursor| shared.composer.is_ours(cursor));
+        self.turn = ours.then(|| Arc::new(Mutex::new(Written::found(cursor))));
         tracing::info!(sink = %shared.config.name, "connected to Kafka");
         self.link = Some(link);
         Ok(cursor)
@@ -173,14 +191,18 @@ impl Sink for Kafka {
             let flight = round::hand_over(&link, &shared.composer, &delivery).await?;
             return Ok(Box::pin(flight.outcomes()));
         };
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let Some(turn) = self.turn.clone() else {
+            return Err(failure::not_connected());
+        };
+        let turn = turn.lock_owned().await;
         Ok(Box::pin(async move {
             let delivered = transaction::deliver(&link, &shared, &exactly_once, &delivery, turn);
             let outcomes = delivered.await;
-            if link.is_fenced() {
-                return Outcomes::Failed(failure::fenced(&shared.config));
+            match link.fence() {
+                None => outcomes,
+                Some(Fence::Taken) => Outcomes::Failed(failure::fenced(&shared.config)),
+                Some(Fence::Overdue) => Outcomes::Failed(failure::overdue()),
             }
-            outcomes
         }))
     }
 
@@ -189,10 +211,11 @@ impl Sink for Kafka {
         let Some(exactly_once) = &shared.config.exactly_once else {
             return Ok(());
         };
+        self.turn = None;
         let link = self.open().await?;
         transaction::seek(&link, &shared, exactly_once, to).await?;
         // An operator who seeks wants this relay to be the one that delivers.
-        self.fenced = false;
+        (self.fenced, self.overdue) = (false, false);
         self.link = Some(link);
         Ok(())
     }

@@ -5,6 +5,10 @@ use relay_core::sink::{Failure, Next};
 
 use super::Config;
 
+/// What may be wrong if a broker hangs up again and again.
+pub(super) const MISMATCH: &str =
+    "if it stays so, check that the port wants what tls.* and sasl.* say, and no more";
+
 /// Whether a record is refused for good.
 pub(super) fn is_rejection(code: Code) -> bool {
     matches!(
@@ -38,6 +42,16 @@ pub(super) fn fenced(config: &Config) -> Failure {
         next: Next::Blocked,
         text: format!("fenced: another producer has taken transactional_id {id:?}"),
         remedy: cure(Code::Fenced).1.to_owned(),
+    }
+}
+
+/// The brokers have ended the producer, whose transaction was open for too long.
+pub(super) fn overdue() -> Failure {
+    Failure {
+        next: Next::Reconnect,
+        text: "a transaction was open for longer than transaction.timeout.ms, and the brokers have ended it"
+            .to_owned(),
+        remedy: String::new(),
     }
 }
 

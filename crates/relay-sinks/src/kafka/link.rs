@@ -13,7 +13,7 @@ use relay_core::sink::Failure;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::watch::{Context, Watch};
+use super::watch::{Context, Fence, Watch};
 use super::{Config, failure};
 
 /// How long a question to the brokers may take.
@@ -22,8 +22,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const MAKING: Duration = Duration::from_secs(5);
 /// What brokers take by default, and librdkafka sends, bytes.
 const RECORD: usize = 1_000_000;
-/// The longest a record is tried before its outcome is said to be unknown.
-const RECORD_TIMEOUT_MS: &str = "15000";
+/// The longest a record, and a request, is tried before its outcome is said to be unknown.
+const TIMEOUT_MS: u64 = 15_000;
+/// How long brokers let a transaction be open, if nobody says otherwise.
+const LEASE_MS: u64 = 60_000;
 
 /// The producer.
 pub(super) type Producer = ThreadedProducer<Context>;
@@ -103,7 +105,8 @@ impl Link {
         if alone {
             client.set("batch.num.messages", "1");
         }
-        let watch = Arc::new(Watch::new(&config.name));
+        let lease = Duration::from_millis(lease_ms(config));
+        let watch = Arc::new(Watch::new(&config.name, lease));
         let producer = client
             .create_with_context(Context(Arc::clone(&watch)))
             .map_err(|error| failure::setup(&error))?;
@@ -134,9 +137,16 @@ impl Link {
         self.watch.is_too_large()
     }
 
-    /// Whether another producer has taken over.
-    pub(super) fn is_fenced(&self) -> bool {
-        self.watch.is_fenced()
+    /// Why the brokers have ended the producer; `None`: they have not.
+    pub(super) fn fence(&self) -> Option<Fence> {
+        // What comes after it is said to be fatal, and nothing else.
+        let fatal = self
+            .producer()
+            .and_then(|producer| producer.client().fatal_error());
+        if fatal.is_some_and(|(code, _)| failure::is_fenced(code)) {
+            self.watch.fenced();
+        }
+        self.watch.fence()
     }
 
     /// Does something that waits for the brokers.
@@ -212,7 +222,7 @@ pub(super) fn client(config: &Config) -> Result<ClientConfig, Failure> {
         .set("client.id", format!("sapi-relay-{}", config.name))
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")
-        .set("socket.timeout.ms", "15000");
+        .set("socket.timeout.ms", timeout_ms(config));
     config.properties.apply(&mut client);
     client
         .set("bootstrap.servers", config.brokers.join(","))
@@ -250,17 +260,36 @@ pub(super) fn client(config: &Config) -> Result<ClientConfig, Failure> {
     Ok(client)
 }
 
+/// How long brokers let a transaction be open.
+fn lease_ms(config: &Config) -> u64 {
+    let told = config.properties.get("transaction.timeout.ms");
+    told.and_then(|text| text.parse().ok()).unwrap_or(LEASE_MS)
+}
+
+/// How long a record and a request are tried: no longer than the transaction they are part of.
+fn timeout_ms(config: &Config) -> String {
+    let lease = config.exactly_once.is_some().then(|| lease_ms(config));
+    lease.unwrap_or(TIMEOUT_MS).min(TIMEOUT_MS).to_string()
+}
+
 /// What a producer is told: the guarantees, and the bounds.
 fn own(client: &mut ClientConfig, config: &Config) {
+    // Some properties have two names: what is told under the one must not be undone under the other.
+    let alias = |name: &str| match name {
+        "message.timeout.ms" => "delivery.timeout.ms",
+        "linger.ms" => "queue.buffering.max.ms",
+        _ => "",
+    };
+    let told = |name: &str| config.properties.get(name).is_some();
     let preset = |client: &mut ClientConfig, name: &str, value: String| {
-        if config.properties.get(name).is_none() {
+        if !told(name) && !told(alias(name)) {
             client.set(name, value);
         }
     };
     let largest = config.properties.get("message.max.bytes");
     let largest = largest.and_then(|text| text.parse().ok()).unwrap_or(RECORD);
     let kbytes = config.in_flight_bytes.max(largest.saturating_mul(2)) / 1024;
-    preset(client, "message.timeout.ms", RECORD_TIMEOUT_MS.to_owned());
+    preset(client, "message.timeout.ms", timeout_ms(config));
     preset(
         client,
         "topic.metadata.propagation.max.ms",

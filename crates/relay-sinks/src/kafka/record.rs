@@ -3,18 +3,24 @@
 use std::borrow::Cow;
 
 use rdkafka::message::{Header, OwnedHeaders};
-use relay_core::Event;
 use relay_core::cloudevents::{Attributes, Binding, STRUCTURED_TYPE, Source, structured};
+use relay_core::{Cursor, Event};
 
 use super::Config;
 use crate::Format;
 use crate::template::Template;
+
+/// The longest name of a topic, bytes.
+const TOPIC: usize = 249;
 
 /// Turns events into records.
 #[derive(Debug)]
 pub(super) struct Composer {
     tenant: String,
     topic: Template,
+    /// Whether the topic depends on the event.
+    varies: bool,
+    cursor_topic: Option<String>,
     key: Template,
     format: Format,
     source: Source,
@@ -36,6 +42,11 @@ impl Composer {
         Self {
             tenant: config.tenant.clone(),
             topic: config.topic.clone(),
+            varies: config.topic.fixed(&config.tenant).is_none(),
+            cursor_topic: config
+                .exactly_once
+                .as_ref()
+                .map(|wanted| wanted.cursor_topic.clone()),
             key: config.key.clone(),
             format: config.format,
             source,
@@ -45,6 +56,34 @@ impl Composer {
     /// Whose events they are.
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// Whether a cursor is of the same journal as they.
+    pub(super) fn is_ours(&self, cursor: Cursor) -> bool {
+        cursor.epoch == self.source.cursor(cursor.offset).epoch
+    }
+
+    /// Why no event may go to a topic that the values of one have made. A topic that is the same for all is
+    /// judged by the brokers.
+    pub(super) fn refuses(&self, topic: &str) -> Option<String> {
+        if !self.varies {
+            None
+        } else if topic.len() > TOPIC {
+            let length = topic.len();
+            Some(format!(
+                "its topic would have {length} characters, more than the {TOPIC} that Kafka takes"
+            ))
+        } else if topic.starts_with("__") {
+            Some(format!(
+                "its topic would be {topic}: such names are Kafka's own"
+            ))
+        } else if self.cursor_topic.as_deref() == Some(topic) {
+            Some(format!(
+                "its topic would be {topic}, which holds the cursors of sinks"
+            ))
+        } else {
+            None
+        }
     }
 
     /// The record of an event.

@@ -31,25 +31,38 @@ impl Ticket {
         match code {
             None if !watch.is_broken() => {}
             // Something before it was not delivered: it goes again behind that.
-            None => self.round.fault(self.index, Code::PurgeInflight),
+            None => self.fault(Code::PurgeInflight),
             Some(code) if !failure::is_rejection(code) || !self.round.certain => {
                 if failure::is_rejection(code) {
                     watch.too_large();
                 }
                 watch.break_off();
-                self.round.fault(self.index, code);
+                self.fault(code);
             }
-            Some(code) => self.round.fault(self.index, code),
+            Some(code) => self.fault(code),
         }
         self.round.landed();
     }
+
+    fn fault(&self, code: Code) {
+        self.round.fault(self.index, Fault::Code(code));
+    }
+}
+
+/// Why a record is not delivered.
+#[derive(Debug)]
+enum Fault {
+    /// What librdkafka says.
+    Code(Code),
+    /// It is never handed over.
+    Refused(String),
 }
 
 #[derive(Debug)]
 struct Round {
     /// Records whose report is not there, and one while they are handed over.
     left: AtomicUsize,
-    faults: Mutex<Vec<(usize, Code)>>,
+    faults: Mutex<Vec<(usize, Fault)>>,
     done: Notify,
     /// A refusal is this record's, not that of another in the same request.
     certain: bool,
@@ -62,9 +75,9 @@ impl Round {
         }
     }
 
-    fn fault(&self, index: usize, code: Code) {
+    fn fault(&self, index: usize, fault: Fault) {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.push((index, code));
+        faults.push((index, fault));
     }
 }
 
@@ -95,6 +108,10 @@ pub(super) async fn hand_over(
     let producer = link.producer().ok_or_else(failure::not_connected)?;
     for (index, event) in delivery.events().enumerate() {
         let made = composer.compose(event);
+        if let Some(reason) = composer.refuses(&made.topic) {
+            flight.round.fault(index, Fault::Refused(reason));
+            continue;
+        }
         let record = BaseRecord::with_opaque_to(&made.topic, Box::new(flight.ticket(index)))
             .key(&*made.key)
             .payload(&*made.value)
@@ -158,10 +175,7 @@ impl Flight {
                     self.watch.break_off();
                 }
                 // Refused before it went anywhere: it is this record, and no other.
-                returned
-                    .delivery_opaque
-                    .round
-                    .fault(returned.delivery_opaque.index, code);
+                returned.delivery_opaque.fault(code);
                 returned.delivery_opaque.round.landed();
                 return;
             }
@@ -184,16 +198,20 @@ impl Flight {
         }
         let mut outcomes = vec![Outcome::Confirmed; self.events];
         let mut failure = None;
-        for (index, code) in faults {
-            let outcome =
-                if failure::is_rejection(code) && (self.certain || !self.watch.is_too_large()) {
+        let certain = self.certain || !self.watch.is_too_large();
+        for (index, fault) in faults {
+            let outcome = match fault {
+                Fault::Refused(reason) => Outcome::Rejected(reason),
+                Fault::Code(code) if certain && failure::is_rejection(code) => {
                     Outcome::Rejected(code.to_string())
-                } else {
+                }
+                Fault::Code(code) => {
                     if failure.is_none() && code != Code::PurgeInflight {
                         failure = Some(self.watch.explain(code, "delivering"));
                     }
                     Outcome::Retry
-                };
+                }
+            };
             if let Some(place) = outcomes.get_mut(index) {
                 *place = outcome;
             }

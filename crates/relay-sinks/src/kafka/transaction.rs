@@ -11,36 +11,74 @@
 //! # Who may deliver
 //! To connect is to end whatever the transactional id has open elsewhere, `kill -9` included. The one
 //! that was ended is told by the brokers, and stays away.
+//!
+//! Brokers also end a producer, in the same words, whose transaction is open for longer than
+//! `transaction.timeout.ms` (a relay that was stopped, a network that swallows packets): nobody has taken
+//! the id then. A producer whose transaction had not been open for so long was ended by another, and stays
+//! away. One whose transaction had been takes the id again.
+//!
+//! Whoever connects again looks first whether the cursor is the one that it has written last: where it is
+//! not, another has taken over meanwhile, and it stays away too. So two relays never end each other in turn:
+//! in doubt one takes the id back once, and the other, whose transactions are young, stays away.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::producer::Producer;
+use relay_core::Cursor;
 use relay_core::sink::{Delivery, Failure, Outcome, Outcomes};
-use relay_core::{Cursor, Offset};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::cursors;
 use super::link::{Link, PATIENCE};
 use super::round::{self, Extra};
-use super::{ExactlyOnce, Shared};
+use super::{ExactlyOnce, Shared, cursors, failure};
 
 /// How long the brokers may take to say how a transaction has ended.
 const ENDING: Duration = Duration::from_secs(20);
 
-/// Whose turn it is to have a transaction, and the cursor that was committed last.
-pub(super) type Turn = Arc<Mutex<Option<Cursor>>>;
+/// Whose turn it is to have a transaction, and how far it has come.
+pub(super) type Turn = Arc<Mutex<Written>>;
 
-/// Ends what others have open, and reads the cursor.
+/// The cursors that a connection has written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    /// The one that was committed last, or was found.
+    pub(super) committed: Option<Cursor>,
+    /// One whose transaction may have been committed, though nobody said so.
+    pub(super) attempted: Option<Cursor>,
+}
+
+impl Written {
+    /// Nothing but what was found.
+    pub(super) fn found(cursor: Option<Cursor>) -> Self {
+        Self {
+            committed: cursor,
+            attempted: None,
+        }
+    }
+
+    /// Whether a cursor that was found says that another has written.
+    fn is_foreign(&self, found: Option<Cursor>) -> bool {
+        found.is_some() && found != self.committed && found != self.attempted
+    }
+}
+
+/// Ends what others have open, and reads the cursor. `own`: what was written when it was connected before;
+/// if another has written since, the id is left alone. `overdue`: nothing of our own is open any more, so that
+/// what is may be another's and is waited for.
 pub(super) async fn begin(
     link: &Link,
     shared: &Shared,
     exactly_once: &ExactlyOnce,
+    own: Option<Written>,
+    overdue: bool,
 ) -> Result<Option<Cursor>, Failure> {
     cursors::ensure(&shared.config, exactly_once).await?;
-    let seen = cursors::read(&shared.config, exactly_once, false).await?;
-    let epoch = shared.composer.source().cursor(Offset(0)).epoch;
-    if let Some(foreign) = seen.filter(|seen| seen.epoch != epoch) {
+    let seen = cursors::read(&shared.config, exactly_once, overdue).await?;
+    if own.is_some_and(|own| own.is_foreign(seen)) {
+        return Err(failure::fenced(&shared.config));
+    }
+    if let Some(foreign) = seen.filter(|seen| !shared.composer.is_ours(*seen)) {
         // Of another journal, which the worker says: to take the id would end whoever wrote it.
         return Ok(Some(foreign));
     }
@@ -76,17 +114,18 @@ pub(super) async fn deliver(
     shared: &Shared,
     exactly_once: &ExactlyOnce,
     delivery: &Delivery,
-    turn: OwnedMutexGuard<Option<Cursor>>,
+    turn: OwnedMutexGuard<Written>,
 ) -> Outcomes {
-    let mut committed = turn;
+    let mut written = turn;
     let first = delivery.events().next().map(relay_core::Event::offset);
     // What lies before the cursor are dead letters that go again: the cursor stays where it is.
-    let again =
-        first.is_some_and(|first| committed.is_some_and(|committed| first <= committed.offset));
+    let passed = written.committed.map(|cursor| cursor.offset);
+    let again = first.is_some_and(|first| passed.is_some_and(|passed| first <= passed));
     let cursor = (!again).then(|| shared.composer.source().cursor(delivery.upto));
+    written.attempted = cursor;
     match attempt(link, shared, exactly_once, delivery, cursor).await {
         Ok(Outcomes::Confirmed) => {
-            *committed = cursor.or(*committed);
+            *written = Written::found(cursor.or(written.committed));
             Outcomes::Confirmed
         }
         Ok(outcomes) => outcomes,
@@ -116,7 +155,9 @@ async fn attempt(
             abort(link).await?;
             Ok(Outcomes::Each(outcomes.into_iter().map(again).collect()))
         }
-        (Outcomes::Partly(outcomes, failure), _) => {
+        // What is refused is refused, whatever else was wrong.
+        (Outcomes::Partly(outcomes, failure), _)
+        | (Outcomes::Each(outcomes), Outcomes::Failed(failure) | Outcomes::Partly(_, failure)) => {
             let outcomes = outcomes.into_iter().map(again).collect();
             Ok(Outcomes::Partly(outcomes, failure))
         }
@@ -150,17 +191,23 @@ async fn write_cursor(
 
 async fn open(link: &Link) -> Result<(), Failure> {
     let what = "beginning a transaction";
-    link.blocking(what, Producer::begin_transaction).await
+    link.blocking(what, Producer::begin_transaction).await?;
+    link.watch().begin();
+    Ok(())
 }
 
 async fn commit(link: &Link) -> Result<(), Failure> {
     let what = "committing a transaction";
     link.blocking(what, |producer| producer.commit_transaction(ENDING))
-        .await
+        .await?;
+    link.watch().end();
+    Ok(())
 }
 
 async fn abort(link: &Link) -> Result<(), Failure> {
     let what = "ending a transaction";
     link.blocking(what, |producer| producer.abort_transaction(PATIENCE))
-        .await
+        .await?;
+    link.watch().end();
+    Ok(())
 }

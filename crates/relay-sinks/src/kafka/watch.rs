@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel as Level;
@@ -10,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use relay_core::sink::{Failure, Next};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::failure;
 use super::round::Ticket;
@@ -17,13 +19,27 @@ use super::round::Ticket;
 /// What librdkafka calls.
 pub(super) struct Context(pub(super) Arc<Watch>);
 
+/// Why the brokers have ended a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fence {
+    /// Another has taken its transactional id.
+    Taken,
+    /// Perhaps nobody has: its transaction was open for longer than brokers let it be, and then they
+    /// end the producer as well.
+    Overdue,
+}
+
 /// What is known of a connection.
 #[derive(Debug)]
 pub(super) struct Watch {
     sink: String,
+    /// How long a transaction may be open.
+    lease: Duration,
     /// Something failed: what comes later is not confirmed, so that it is repeated in its order.
     broken: AtomicBool,
-    fenced: AtomicBool,
+    fence: OnceLock<Fence>,
+    /// When the transaction that is open was begun.
+    begun: Mutex<Option<Instant>>,
     too_large: AtomicBool,
     /// What waiting does not cure.
     trouble: watch::Sender<Option<Failure>>,
@@ -35,11 +51,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(sink: &str) -> Self {
+    pub(super) fn new(sink: &str, lease: Duration) -> Self {
         Self {
             sink: sink.to_owned(),
+            lease,
             broken: AtomicBool::new(false),
-            fenced: AtomicBool::new(false),
+            fence: OnceLock::new(),
+            begun: Mutex::default(),
             too_large: AtomicBool::new(false),
             trouble: watch::Sender::new(None),
             said: Mutex::default(),
@@ -58,8 +76,35 @@ impl Watch {
         self.broken.store(true, Relaxed);
     }
 
-    pub(super) fn is_fenced(&self) -> bool {
-        self.fenced.load(Relaxed)
+    /// Why the brokers have ended the producer; `None`: they have not.
+    pub(super) fn fence(&self) -> Option<Fence> {
+        self.fence.get().copied()
+    }
+
+    /// The brokers have ended the producer. What is heard first counts: later the transaction is old
+    /// in any case.
+    pub(super) fn fenced(&self) {
+        self.fence.get_or_init(|| {
+            let begun = *self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            match begun {
+                Some(begun) if begun.elapsed() >= self.lease => Fence::Overdue,
+                Some(_) | None => Fence::Taken,
+            }
+        });
+    }
+
+    /// A transaction begins.
+    pub(super) fn begin(&self) {
+        self.set_begun(Some(Instant::now()));
+    }
+
+    /// The transaction has ended.
+    pub(super) fn end(&self) {
+        self.set_begun(None);
+    }
+
+    fn set_begun(&self, at: Option<Instant>) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     pub(super) fn is_too_large(&self) -> bool {
@@ -90,7 +135,7 @@ impl Watch {
     /// A failure for a code, with what the connection has said of itself.
     pub(super) fn explain(&self, code: Code, what: &str) -> Failure {
         if failure::is_fenced(code) {
-            self.fenced.store(true, Relaxed);
+            self.fenced();
         }
         let mut failure = failure::of(code, what);
         if failure.next != Next::Blocked {
@@ -99,6 +144,10 @@ impl Watch {
             }
             if let Some(said) = self.said().as_ref() {
                 failure.text = format!("{} ({said})", failure.text);
+                // A guess of librdkafka's, when a broker hangs up at once: one that is starting does so too.
+                if said.contains("security.protocol") {
+                    failure::MISMATCH.clone_into(&mut failure.remedy);
+                }
             }
         }
         failure
@@ -128,7 +177,7 @@ impl ClientContext for Context {
         let code = failure::code(&error);
         *self.0.said() = Some(reason.to_owned());
         if failure::is_fenced(code) {
-            self.0.fenced.store(true, Relaxed);
+            self.0.fenced();
         }
         let failure = failure::of(code, reason);
         if failure.next == Next::Blocked && failure::is_of_connection(code) {

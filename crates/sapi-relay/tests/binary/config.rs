@@ -182,6 +182,16 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         &["\"b\"", "hosts and ports"],
     ),
     (
+        "[sinks.lake]\ntype = 'kafka'\nbrokers = ['b:1']\ntopic = 'sapi.{key}'",
+        "sinks.lake.topic",
+        &["{key} is not allowed here", "sapi.{class}"],
+    ),
+    (
+        "[sinks.lake]\ntype = 'kafka'\nbrokers = ['b:1']\nexactly_once = true\ntopic = 'c'\ncursor_topic = 'c'",
+        "sinks.lake.topic",
+        &["the topic of cursors", "differ"],
+    ),
+    (
         "[sinks.Lake]\ntype = 'file'",
         "sinks.Lake",
         &["is no name", "a-z, 0-9 and _"],

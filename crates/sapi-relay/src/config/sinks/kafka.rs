@@ -83,12 +83,18 @@ pub(super) fn read(section: &Section<'_>) -> Option<Kafka> {
     let who = section.has("sasl");
     let sasl = section.child("sasl");
     let sasl = who.then(|| sasl_of(&sasl));
+    let exactly_once = exactly_once(section);
+    let cursors = exactly_once.as_ref().map(|wanted| &wanted.cursor_topic);
+    if cursors == Some(&topic) {
+        let remedy = "let topic and cursor_topic differ";
+        section.wrong("topic", "is the topic of cursors", remedy);
+    }
     let files = tls::read(&section.child("tls"));
     let tls = section.has("tls").then(|| files.unwrap_or_default());
     Some(Kafka {
         format: delivery::format(section, Format::Binary),
         compression: section.choice("compression", &compressions, "lz4"),
-        exactly_once: exactly_once(section),
+        exactly_once,
         librdkafka: librdkafka(section),
         brokers: brokers?,
         topic,
