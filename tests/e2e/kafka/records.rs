@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
@@ -31,7 +32,12 @@ impl Record {
 
 /// Everything that is committed in a topic's first partition.
 pub(super) async fn all(server: &KafkaServer, topic: &str) -> Vec<Record> {
-    let (mut config, topic) = (server.client(), topic.to_owned());
+    all_by(server.client(), topic).await
+}
+
+/// The same, by a client's settings.
+pub(super) async fn all_by(mut config: ClientConfig, topic: &str) -> Vec<Record> {
+    let topic = topic.to_owned();
     config
         .set("group.id", "tests")
         .set("enable.auto.commit", "false")

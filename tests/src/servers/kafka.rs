@@ -27,6 +27,21 @@ const JVM: [&str; 4] = [
     "-XX:TieredStopAtLevel=1",
 ];
 
+/// How a node differs from the usual one.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Clients are told to come by another address: a proxy's, which then is [`retargeted`] to it.
+    ///
+    /// [`retargeted`]: crate::proxy::Proxy::retarget
+    pub advertised: Option<SocketAddr>,
+    /// More settings, in the words of its configuration file; they win over the usual ones.
+    pub settings: String,
+    /// Listeners beside the plain one, by their security protocol.
+    pub listeners: Vec<&'static str>,
+    /// SCRAM credentials that it begins with, as its storage tool takes them.
+    pub scram: Vec<String>,
+}
+
 /// A running node. Dropping it kills the process.
 #[derive(Debug)]
 pub struct KafkaServer {
@@ -34,13 +49,40 @@ pub struct KafkaServer {
     home: TempDir,
     port: u16,
     controller: u16,
-    advertised: Option<SocketAddr>,
-    settings: String,
+    listeners: Vec<(&'static str, u16)>,
+    plan: Plan,
+}
+
+/// Whether Kafka is there. Where it can't be had, a test that needs the real thing says so and leaves it
+/// at that: the contract is shown on librdkafka's mock cluster. With `CI` set nothing is left out.
+///
+/// # Panics
+/// If it is not there, and `CI` is set.
+pub fn is_there() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let java = std::env::split_paths(&path).any(|dir| dir.join("java").is_file());
+    let found = java && folder().is_dir();
+    if !found {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "Kafka or Java is not there, and in CI nothing is left out: run `make servers` ({})",
+            folder().display()
+        );
+        eprintln!(
+            "Kafka or Java is not there ({}): only the contract is tested, on librdkafka's mock cluster",
+            folder().display()
+        );
+    }
+    found
+}
+
+fn folder() -> PathBuf {
+    cache().join(RELEASE)
 }
 
 /// Java with everything of Kafka's on its class path.
 fn java(class: &str) -> Command {
-    let jars = cache().join(RELEASE);
+    let jars = folder();
     assert!(
         jars.is_dir(),
         "Kafka is not there: run `make servers` ({})",
@@ -65,24 +107,33 @@ impl KafkaServer {
 
     /// With more settings, in the words of its configuration file; they win over the usual ones.
     pub async fn start_with(settings: &str) -> Self {
-        Self::launch(None, settings).await
+        Self::start_as(Plan {
+            settings: settings.to_owned(),
+            ..Plan::default()
+        })
+        .await
     }
 
-    /// Telling clients to come by another address: a proxy's, which then is [`retargeted`] to it.
-    ///
-    /// [`retargeted`]: crate::proxy::Proxy::retarget
+    /// Telling clients to come by another address.
     pub async fn start_behind(advertised: SocketAddr, settings: &str) -> Self {
-        Self::launch(Some(advertised), settings).await
+        Self::start_as(Plan {
+            advertised: Some(advertised),
+            settings: settings.to_owned(),
+            ..Plan::default()
+        })
+        .await
     }
 
-    async fn launch(advertised: Option<SocketAddr>, settings: &str) -> Self {
+    /// As planned.
+    pub async fn start_as(plan: Plan) -> Self {
+        let listeners = plan.listeners.iter().map(|name| (*name, free_port()));
         let mut server = Self {
             child: None,
             home: tempfile::tempdir().expect("a temporary folder"),
             port: free_port(),
             controller: free_port(),
-            advertised,
-            settings: settings.to_owned(),
+            listeners: listeners.collect(),
+            plan,
         };
         server.format().await;
         server.restart().await;
@@ -94,21 +145,37 @@ impl KafkaServer {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// Where it listens for a security protocol.
+    ///
+    /// # Panics
+    /// If that was not planned.
+    pub fn address_of(&self, protocol: &str) -> SocketAddr {
+        let mut listeners = self.listeners.iter();
+        let found = listeners.find(|(name, _)| *name == protocol);
+        let (_, port) = found.expect("a planned listener");
+        SocketAddr::from(([127, 0, 0, 1], *port))
+    }
+
     fn properties(&self) -> PathBuf {
         let Self {
             port, controller, ..
         } = self;
-        let advertised = self.advertised.unwrap_or(self.address());
+        let advertised = self.plan.advertised.unwrap_or(self.address());
+        let (mut more, mut protocols) = (String::new(), String::new());
+        for (name, port) in &self.listeners {
+            more.push_str(&format!(",{name}://127.0.0.1:{port}"));
+            protocols.push_str(&format!(",{name}:{name}"));
+        }
         let data = self.home.path().join("data");
         let text = format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://{advertised}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{more}\n\
+             advertised.listeners=PLAINTEXT://{advertised}{more}\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=PLAINTEXT\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
              log.dirs={}\n\
              offsets.topic.replication.factor=1\n\
              offsets.topic.num.partitions=1\n\
@@ -122,7 +189,7 @@ impl KafkaServer {
              broker.session.timeout.ms=3000\n\
              {}\n",
             data.display(),
-            self.settings,
+            self.plan.settings,
         );
         let path = self.home.path().join("server.properties");
         std::fs::write(&path, text).expect("the settings are written");
@@ -131,9 +198,11 @@ impl KafkaServer {
 
     async fn format(&self) {
         // 22 characters of base64url are a cluster's id.
+        let scram = self.plan.scram.iter();
         let done = java("kafka.tools.StorageTool")
             .args(["format", "-t", "c2FwaS1yZWxheS10ZXN0cw", "-c"])
             .arg(self.properties())
+            .args(scram.flat_map(|credential| ["--add-scram", credential]))
             .output()
             .await
             .expect("Java is there");
