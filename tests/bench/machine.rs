@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::client::Percentiles;
 use crate::report::seconds;
@@ -61,6 +61,33 @@ pub(crate) fn fdatasync(disk: &Path) -> Result<Percentiles> {
     }
     fs::remove_file(path)?;
     Ok(Percentiles::of(times))
+}
+
+/// How busy the machine is: what all its cores together have spent so far, as the kernel counts it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticks {
+    idle: f64,
+    all: f64,
+}
+
+impl Ticks {
+    pub(crate) fn now() -> Result<Self> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+        // user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in user already.
+        let fields = line.context("a line of all cores")?.split_whitespace();
+        let fields: Vec<f64> = fields.take(8).map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self {
+            idle: fields.iter().skip(3).take(2).sum(),
+            all: fields.iter().sum(),
+        })
+    }
+
+    /// The share that was not idle since then.
+    pub(crate) fn busy_since(earlier: Self) -> Result<f64> {
+        let now = Self::now()?;
+        Ok(1.0 - (now.idle - earlier.idle) / (now.all - earlier.all))
+    }
 }
 
 impl fmt::Display for Machine {

@@ -29,11 +29,14 @@ impl Cpu {
     }
 
     pub(crate) fn since(pid: u32, earlier: Self) -> Result<Self> {
-        let now = Self::of(pid)?;
-        Ok(Self {
-            user: now.user - earlier.user,
-            system: now.system - earlier.system,
-        })
+        Ok(Self::of(pid)?.less(earlier))
+    }
+
+    pub(crate) fn less(self, earlier: Self) -> Self {
+        Self {
+            user: self.user - earlier.user,
+            system: self.system - earlier.system,
+        }
     }
 
     pub(crate) fn total(self) -> f64 {

@@ -2,11 +2,16 @@
 
 mod backlog;
 mod commit;
+mod delivery;
 mod fanout;
 mod idle;
 mod intake;
+mod kafka;
 mod latency;
+mod nats;
+mod rabbitmq;
 mod replay;
+mod together;
 mod webhook;
 
 use std::pin::Pin;
@@ -32,7 +37,7 @@ pub(crate) struct Scenario {
     pub(crate) run: Run,
 }
 
-pub(crate) const SCENARIOS: [Scenario; 8] = [
+pub(crate) const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "commit",
         title: "Commit stage fed from memory",
@@ -87,6 +92,39 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
         run: |bench| Box::pin(idle::run(bench)),
     },
     Scenario {
+        name: "kafka",
+        title: "Kafka",
+        how: "A full journal into a topic of one partition of Apache Kafka on this machine: acks=all, the idempotent \
+              producer, lz4, every delivery report awaited. The bare loop hands records to librdkafka from one thread, \
+              as its performance tool does, with the same settings, queue and bodies, keys and headers (a thousand \
+              records that the relay wrote, over and over): it reads no journal, makes no record from an event, keeps \
+              no cursor. In turn, three times, a new topic each, and the middle one counts. Server and sender share \
+              the cores.",
+        run: |bench| Box::pin(kafka::run(bench)),
+    },
+    Scenario {
+        name: "nats",
+        title: "JetStream",
+        how: "A full journal into a stream of nats-server on this machine: on file, with a duplicate window of ten \
+              minutes, every acknowledgement awaited. The bare pipeline publishes with async-nats the same subjects, \
+              bodies and headers (a thousand messages that the relay wrote, over and over, each with a Nats-Msg-Id of \
+              its own, as long as the relay's), up to 8,192 acknowledgements outstanding, the relay's own bound: it \
+              reads no journal, makes no message from an event, keeps neither order per key nor a cursor. In turn, \
+              three times, into the stream made anew, and the middle one counts. Server and sender share the cores.",
+        run: |bench| Box::pin(nats::run(bench)),
+    },
+    Scenario {
+        name: "rabbitmq",
+        title: "RabbitMQ",
+        how: "A full journal into a durable queue of RabbitMQ on this machine, by a topic exchange: persistent, \
+              mandatory, every confirm awaited. The bare pipeline publishes with lapin the same routing keys, bodies \
+              and properties (a thousand messages that the relay wrote, over and over), up to 8,192 confirms \
+              outstanding, the relay's own bound: it reads no journal, makes no message from an event, looks for no \
+              returned one, keeps no cursor. In turn, three times, into the emptied queue, and the middle one counts. \
+              Server and sender share the cores.",
+        run: |bench| Box::pin(rabbitmq::run(bench)),
+    },
+    Scenario {
         name: "webhook",
         title: "Webhooks",
         how: "A full journal, delivered to an endpoint over loopback HTTP, one signed request an event, 8 at once, in order per \
@@ -94,6 +132,16 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
               cursor or confirmation, to the same receiver; in turn, three times, and the middle one counts. Receiver and \
               sender share the cores.",
         run: |bench| Box::pin(webhook::run(bench)),
+    },
+    Scenario {
+        name: "together",
+        title: "Every sink together",
+        how: "1,000 events a second, each in a write of its own, to Kafka, JetStream, RabbitMQ, a webhook and 20 \
+              WebSocket clients at once, for 20 s after 5 s that warm the servers up. Latency is from before the write \
+              on the upstream socket to the event's arrival at a consumer of each destination, all in this process. \
+              Servers, relay, source and consumers share the machine: p99 is judged where it was less than 80% busy, \
+              against a tenth of a second, which people take for at once.",
+        run: |bench| Box::pin(together::run(bench)),
     },
 ];
 

@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use anyhow::{Context, Result};
-use relay_tests::Relay;
-use relay_tests::relay::Setup;
+use anyhow::Result;
 use relay_tests::servers::receiver::Receiver;
 use reqwest::header::HeaderMap;
-use sapi_sim::{Burst, Config, Simulator, burst_document};
+use sapi_sim::{Burst, Config, burst_document};
 use standardwebhooks::Webhook;
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::{committed, relay};
+use super::delivery::{Clock, Delivering, Speed, Turns, beside, delivered, filled};
 use crate::Bench;
-use crate::process::Cpu;
-use crate::report::{Row, at_least, count};
+use crate::report::Row;
 
 /// Requests at once, the relay's own default.
 const CONCURRENCY: usize = 8;
@@ -26,87 +24,32 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
     let events = bench.events(100_000);
     let journal = filled(bench, events).await?;
     let headers = headers(&journal).await?;
-    // In turn, so that both have the same machine: the middle one of three counts.
-    let (mut relays, mut bares, mut cpus) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..3 {
-        bares.push(bare(events, &headers).await?);
-        let (rate, cpu) = delivered(&journal, events, "").await?;
-        relays.push(rate);
-        cpus.push(cpu);
-    }
-    let (batches, _) = delivered(&journal, events, "mode = \"batch\"").await?;
-    let (own, loops) = (middle(relays), middle(bares));
-    let cpu = cpus.pop().context("three rounds")?;
-    Ok(vec![
-        Row::new("a bare loop, events a second, 8 at once", count(loops), ""),
-        Row::new("the relay, events a second, 8 at once", count(own), ""),
-        Row::new(
-            "the relay's share of the bare loop",
-            format!("{:.0}%", own / loops * 100.0),
-            at_least(own / loops, 0.7, "70%"),
-        ),
-        Row::new("CPU of the relay an event", cpu.each(events as f64), ""),
-        Row::new("batches, events a second", count(batches), ""),
-    ])
-}
-
-/// A journal with events in it.
-async fn filled(bench: &Bench, events: u64) -> Result<tempfile::TempDir> {
-    let burst = Burst {
-        events,
-        ..Burst::default()
+    let relay = async |keys: &str| {
+        let receiver = Receiver::counting().await;
+        delivered(&journal, events, &(sink(&receiver) + keys)).await
     };
-    let config = Config {
-        burst: Some(burst),
-        ..Config::default()
-    };
-    let simulator = Simulator::start(config).await?;
-    let journal = bench.journal()?;
-    let relay = relay(&simulator.ws_url(), &journal).await;
-    committed(&relay, events).await?;
-    relay.terminate().await;
-    simulator.stop().await;
-    Ok(journal)
+    let turns = Turns::take(
+        async || bare(events, &headers).await,
+        async || relay("").await,
+    )
+    .await?;
+    let batches = relay("mode = \"batch\"").await?;
+    let mut rows = turns.rows("a bare reqwest loop, 8 at once");
+    rows.push(beside("the relay, batches", batches));
+    Ok(rows)
 }
 
-/// A relay that delivers what a journal holds, from its beginning, under a name of its own.
-async fn deliver(journal: &tempfile::TempDir, url: &str, keys: &str) -> Relay {
-    static NAMES: AtomicU64 = AtomicU64::new(0);
-    // Nobody is there: the upstream brings nothing more.
-    let mut setup = Setup::new("ws://127.0.0.1:9", sapi_sim::DEMO_TOKEN).dir(journal.path());
-    setup.more = format!(
-        "[sinks.hook{}]\ntype = \"webhook\"\nurl = {url:?}\nsecret = {SECRET:?}\nstart_from = \"earliest\"\n{keys}",
-        NAMES.fetch_add(1, Relaxed)
-    );
-    setup.log = "warn,sapi_relay=info".to_owned();
-    Relay::start(&setup).await
-}
-
-/// Events a second, and the relay's CPU, from the first request to the last.
-async fn delivered(journal: &tempfile::TempDir, events: u64, keys: &str) -> Result<(f64, Cpu)> {
-    let receiver = Receiver::counting().await;
-    let events = usize::try_from(events)?;
-    let relay = deliver(journal, &receiver.url("/"), keys).await;
-    receiver
-        .until("the first", |counts| counts.events > 0)
-        .await;
-    let (start, cpu) = (Instant::now(), Cpu::of(relay.pid())?);
-    let patience = Duration::from_mins(5);
-    receiver
-        .until_within(patience, "the last", |counts| counts.events >= events)
-        .await;
-    let elapsed = start.elapsed().as_secs_f64();
-    let used = Cpu::since(relay.pid(), cpu)?;
-    relay.terminate().await;
-    Ok((events as f64 / elapsed, used))
+fn sink(receiver: &Receiver) -> String {
+    let url = receiver.url("/");
+    format!("type = \"webhook\"\nurl = {url:?}\nsecret = {SECRET:?}\n")
 }
 
 /// The headers of a request as the relay sends it.
-async fn headers(journal: &tempfile::TempDir) -> Result<HeaderMap> {
+async fn headers(journal: &TempDir) -> Result<HeaderMap> {
     let receiver = Receiver::start().await;
-    let relay = deliver(journal, &receiver.url("/"), "").await;
+    let delivering = Delivering::start(journal, &sink(&receiver)).await;
     receiver.accepted(1).await;
-    relay.kill().await;
+    delivering.relay.kill().await;
     let mut headers = receiver.taken().swap_remove(0).headers;
     for own in ["host", "content-length", "accept"] {
         headers.remove(own);
@@ -114,9 +57,9 @@ async fn headers(journal: &tempfile::TempDir) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-/// Events a second of so many loops that send ready requests, signed like the relay's. They run on threads
+/// The speed of so many loops that send ready requests, signed like the relay's. They run on threads
 /// of their own, as many as the relay's, so that the receiver is as far away as it is from the relay.
-async fn bare(events: u64, headers: &HeaderMap) -> Result<f64> {
+async fn bare(events: u64, headers: &HeaderMap) -> Result<Speed> {
     let receiver = Receiver::counting().await;
     let (url, headers) = (receiver.url("/"), headers.clone());
     let sending = tokio::task::spawn_blocking(move || {
@@ -128,14 +71,14 @@ async fn bare(events: u64, headers: &HeaderMap) -> Result<f64> {
     sending.await?
 }
 
-async fn send(events: u64, url: String, headers: HeaderMap) -> Result<f64> {
+async fn send(events: u64, url: String, headers: HeaderMap) -> Result<Speed> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let webhook = Arc::new(Webhook::new(SECRET)?);
     let next = Arc::new(AtomicU64::new(0));
     let bodies = (0..1_000).map(|n| burst_document(&Config::default(), Burst::default(), n));
     let bodies: Arc<[bytes::Bytes]> = bodies.collect();
     let mut loops = JoinSet::new();
-    let start = Instant::now();
+    let clock = Clock::start()?;
     for _ in 0..CONCURRENCY {
         let (client, webhook, bodies) = (client.clone(), Arc::clone(&webhook), Arc::clone(&bodies));
         let (url, next, headers) = (url.clone(), Arc::clone(&next), headers.clone());
@@ -162,10 +105,5 @@ async fn send(events: u64, url: String, headers: HeaderMap) -> Result<f64> {
     while let Some(ended) = loops.join_next().await {
         ended??;
     }
-    Ok(events as f64 / start.elapsed().as_secs_f64())
-}
-
-fn middle(mut of: Vec<f64>) -> f64 {
-    of.sort_by(f64::total_cmp);
-    of[of.len() / 2]
+    clock.stop(events)
 }
