@@ -13,7 +13,8 @@ Begin here:
   sapi-relay tail                            watch the events of a running relay
 
 config/relay.toml lists every key with its default.
-Exit codes: 0 done, 64 wrong usage, 75 the journal is in use, 78 wrong configuration, 70 anything else.";
+Exit codes: 0 done, 64 wrong usage, 75 the journal is in use, 78 wrong configuration, 70 anything else;
+health has 1 for a relay that is not alive.";
 
 const ENVIRONMENT: &str = "\
 Later files override earlier ones, and environment variables override files: a key a.b.c is set by
@@ -59,6 +60,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DeadLetters,
     },
+    /// Ask a running relay whether it is alive: exit code 0, or 1
+    ///
+    /// For health checks of containers that hold no other program. It asks /livez, which needs no
+    /// token: runtime and intake make progress. Nothing is said of 8x8 and of sinks.
+    Health(Health),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -189,6 +195,17 @@ pub(crate) struct Admin {
     /// A file with the admin token, where the relay wants one
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// The admin server of a running relay
+    #[arg(
+        long = "admin",
+        default_value = "http://127.0.0.1:9464",
+        value_name = "URL"
+    )]
+    pub(crate) url: String,
 }
 
 #[derive(Debug, Subcommand)]

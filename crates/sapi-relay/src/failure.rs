@@ -10,6 +10,8 @@ pub(crate) struct Failure {
     remedy: Option<String>,
 }
 
+/// `health`: the relay is not alive. The code that container engines ask for.
+pub(crate) const NOT_ALIVE: u8 = 1;
 /// Wrong usage of the command line (`EX_USAGE`).
 pub(crate) const USAGE: u8 = 64;
 /// Anything that has no code of its own (`EX_SOFTWARE`).

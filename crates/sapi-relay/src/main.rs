@@ -78,6 +78,7 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Journal { command } => alone()?.block_on(offline::run(command))?,
         Command::Sink { command } => alone()?.block_on(steer::sink(command))?,
         Command::DeadLetters { command } => alone()?.block_on(steer::dead_letters(command))?,
+        Command::Health(args) => alone()?.block_on(steer::health(args))?,
     }
     Ok(())
 }

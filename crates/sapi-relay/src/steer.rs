@@ -1,4 +1,4 @@
-//! Owns the commands that ask a running relay's admin server: `sink ...` and `dead-letters ...`.
+//! Owns the commands that ask a running relay's admin server: `sink ...`, `dead-letters ...` and `health`.
 
 use std::io::{IsTerminal, Write, stderr};
 
@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::failure::Failure;
+use crate::failure::{Failure, NOT_ALIVE};
 use crate::http::{Peer, Refused};
 use crate::output::{say, stdout, table};
 
@@ -42,6 +42,20 @@ pub(crate) async fn dead_letters(command: cli::DeadLetters) -> Result<(), Failur
         }
         cli::DeadLetters::Retry { admin, sink, id } => retry(&admin, sink, id).await,
     }
+}
+
+/// `health`.
+pub(crate) async fn health(args: cli::Health) -> Result<(), Failure> {
+    let peer = peer(&cli::Admin {
+        url: args.url,
+        token_file: None,
+    })?;
+    let answer = peer.get("/livez").await;
+    let answer = answer.map_err(|error| Failure::new(NOT_ALIVE, error).remedy(REMEDY))?;
+    let mut out = stdout();
+    out.write_all(&answer)?;
+    out.flush()?;
+    Ok(())
 }
 
 /// Writes dead letters, each on its line; returns how many.

@@ -66,6 +66,15 @@ fn a_relay_that_is_not_there_is_70_and_says_what_to_look_at() {
 }
 
 #[test]
+fn a_relay_that_does_not_answer_is_not_alive() {
+    let output = relay(&["health", "--admin", "http://127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("/livez"), "{}", said(&output));
+    let wrong = relay(&["health", "--admin", "nowhere"]);
+    assert_eq!(wrong.status.code(), Some(64), "{}", said(&wrong));
+}
+
+#[test]
 fn a_journal_that_is_not_there_is_70() {
     for command in ["info", "verify", "export"] {
         let output = relay(&["journal", command, "--dir", "/nowhere"]);

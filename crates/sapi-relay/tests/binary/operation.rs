@@ -61,6 +61,15 @@ async fn systemd_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn health_needs_neither_upstream_nor_token() {
+    let home = Home::new("ws://127.0.0.1:1");
+    let listen = "[admin]\nlisten = '127.0.0.1:0'\n";
+    home.edit(listen, &format!("{listen}token = 'admin-token'\n"));
+    let relay = Relay::start(&home);
+    assert_eq!(blocking(move || relay.admin(&["health"])).await, "alive\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let simulator = simulator().await;
     simulator.set_fault("close-never-answered").unwrap();
