@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup servers demo test lint bench fuzz clean
+.PHONY: help setup servers tools demo test lint bench package fuzz clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -13,11 +13,14 @@ setup: ## Install what the build needs (apt where root or sudo is there)
 servers: setup ## Provide the real servers of the tests: Kafka, NATS, RabbitMQ
 	@set -e; for server in scripts/servers/*; do $$server; done
 
+tools: setup ## Provide what the packaging is checked with: Helm, schemas, linters
+	@set -e; for tool in scripts/tools/*; do $$tool; done
+
 demo: setup ## Build and start simulator, relay and clients on this machine
 	cargo build --release --locked -p sapi-relay
 	@exec target/release/sapi-relay demo
 
-test: setup servers ## Run every test: unit, property, end to end with real processes and servers
+test: setup servers tools ## Run every test: unit, property, end to end with real processes and servers
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-fail-fast
 
@@ -30,6 +33,9 @@ lint: setup ## Check format, lints and documentation, warnings denied
 bench: setup servers ## Measure the release build; writes docs/BENCHMARKS.md
 	cargo build --release --locked -p sapi-relay -p sapi-sim -p relay-tests
 	target/release/relay-bench
+
+package: setup ## Build the Debian package into target/package, and try it
+	@scripts/package
 
 fuzz: ## Fuzz the framing for a minute (needs a nightly toolchain and cargo-fuzz)
 	cd fuzz && cargo +nightly fuzz run framing -- -max_total_time=60

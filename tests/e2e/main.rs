@@ -9,6 +9,7 @@ mod kafka;
 mod manners;
 mod nats;
 mod numbering;
+mod packaging;
 mod rabbitmq;
 mod sapi_face;
 mod secrets;
