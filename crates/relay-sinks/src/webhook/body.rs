@@ -11,7 +11,7 @@ const MOST: usize = 4 << 10;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reads the beginning. A body that is longer, or slower, costs its connection and nothing else.
-pub(super) async fn beginning(mut response: Response) -> String {
+pub(super) async fn beginning(response: &mut Response) -> Vec<u8> {
     let mut text = Vec::new();
     let reading = async {
         while text.len() < MOST {
@@ -26,5 +26,5 @@ pub(super) async fn beginning(mut response: Response) -> String {
     };
     // What was read by then serves as well.
     timeout(PATIENCE, reading).await.unwrap_or_default();
-    String::from_utf8_lossy(&text).into_owned()
+    text
 }

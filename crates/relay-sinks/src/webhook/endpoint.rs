@@ -106,7 +106,8 @@ impl Endpoint {
         let signature = self.keys.sign(&content.id, timestamp, &content.body);
         let headers = request.headers_mut();
         *headers = content.headers;
-        headers.extend(self.headers.clone());
+        let own = self.headers.iter();
+        headers.extend(own.map(|(name, value)| (name.clone(), value.clone())));
         headers.insert("webhook-id", HeaderValue::try_from(content.id).ok()?);
         headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
         if let Some(signature) = signature {
@@ -116,18 +117,22 @@ impl Endpoint {
         Some(request)
     }
 
-    async fn judge(&self, response: Response) -> Answer {
-        let (status, headers) = (response.status(), response.headers().clone());
+    async fn judge(&self, mut response: Response) -> Answer {
+        let status = response.status();
         // Also of a good answer: a connection can be used again once its answer was read.
-        let body = body::beginning(response).await;
-        let body = self.hidden.iter().fold(body, |body, secret| {
-            if body.contains(secret) {
-                body.replace(secret, "***")
-            } else {
-                body
-            }
-        });
-        judge(status, &headers, &body, Timestamp::now())
+        let body = body::beginning(&mut response).await;
+        let body = if status.is_success() {
+            String::new()
+        } else {
+            self.without_secrets(&body)
+        };
+        judge(status, response.headers(), &body, Timestamp::now())
+    }
+
+    fn without_secrets(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(body).into_owned();
+        let hidden = self.hidden.iter();
+        hidden.fold(text, |text, secret| text.replace(secret, "***"))
     }
 
     fn late(&self) -> Failure {

@@ -386,11 +386,17 @@ struct Sending {
 
 impl Sending {
     async fn run(mut self) {
-        let given_up = self.given_up.clone();
-        self.result = tokio::select! {
+        let Self {
+            shared,
+            call,
+            given_up,
+            result,
+            ..
+        } = &mut self;
+        *result = tokio::select! {
             biased;
             () = given_up.cancelled() => Sent::unwanted(),
-            sent = self.shared.send(&self.call) => sent,
+            sent = shared.send(call) => sent,
         };
     }
 }
