@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::Metrics;
 use crate::notice::{Page, timestamp};
+use crate::storm::Storm;
 
 mod counts;
 mod original;
@@ -148,6 +149,8 @@ struct Kept {
     writer: Option<Writer>,
     counts: Counts,
     last_ms: u64,
+    dropping: Storm,
+    untrimmed: Storm,
 }
 
 #[derive(Debug)]
@@ -182,6 +185,8 @@ impl DeadLetters {
             writer: Some(writer),
             counts: Counts::default(),
             last_ms: 0,
+            dropping: Storm::default(),
+            untrimmed: Storm::default(),
         };
         let mut from = log.first();
         loop {
@@ -201,6 +206,8 @@ impl DeadLetters {
             config,
             metrics,
         }));
+        let kept = &letters.0.metrics.dead_letters;
+        drop(kept.with_label_values(&[UPSTREAM]));
         letters.show(&letters.lock());
         Ok(letters)
     }
@@ -350,13 +357,20 @@ impl DeadLetters {
             Ok(trimmed) if trimmed.segments > 0 => {
                 let dropped = kept.counts.trim(trimmed.first.0);
                 self.0.metrics.dead_letters_dropped_total.inc_by(dropped);
-                tracing::warn!(
-                    dropped,
-                    "the oldest dead letters were dropped by their retention"
-                );
+                if let Some(times) = kept.dropping.strike() {
+                    tracing::warn!(
+                        dropped,
+                        times,
+                        "the oldest dead letters were dropped by their retention"
+                    );
+                }
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the dead letters could not be trimmed"),
+            Err(error) => {
+                if let Some(times) = kept.untrimmed.strike() {
+                    tracing::warn!(%error, times, "the dead letters could not be trimmed");
+                }
+            }
         }
     }
 

@@ -27,6 +27,7 @@ mod sequence;
 pub mod sink;
 pub mod status;
 pub mod store;
+pub mod storm;
 pub mod supervise;
 pub mod worker;
 

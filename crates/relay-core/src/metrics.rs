@@ -1,5 +1,8 @@
 //! The metrics of PRODUCT section 6: every family, its help text, its labels, in one place.
 
+use std::collections::HashMap;
+
+use prometheus::core::{Collector as _, MetricVec, MetricVecBuilder};
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
@@ -53,11 +56,11 @@ metrics! {
     upstream_disconnects_total: IntCounterVec["subscription", "reason"],
     /// Documents received by type, heartbeats and duplicates included.
     upstream_events_total: IntCounterVec["subscription", "type"],
-    /// Payload bytes received.
+    /// Bytes received, those of WebSocket's framing included.
     upstream_bytes_total: IntCounterVec["subscription"],
-    /// When the last byte was received, in Unix seconds.
+    /// When the last byte was received, in Unix seconds; 0: never.
     upstream_last_byte_timestamp_seconds: GaugeVec["subscription"],
-    /// Age of the present connection, 0 while there is none.
+    /// Age of the present connection in seconds; 0 while there is none.
     upstream_session_age_seconds: GaugeVec["subscription"],
     /// Events that were already committed and were not delivered again.
     duplicates_total: IntCounterVec["subscription"],
@@ -71,16 +74,20 @@ metrics! {
     malformed_total: IntCounterVec["subscription", "reason"],
     /// Notices, by kind.
     notices_total: IntCounterVec["kind"],
-    /// Dead letters kept, by origin (a sink's name, or `upstream`).
+    /// Dead letters kept, by origin: a sink's name, or upstream.
     dead_letters: IntGaugeVec["sink"],
     /// Dead letters that their own bounds have dropped.
     dead_letters_dropped_total: IntCounter,
     /// Events committed to the journal.
     journal_appended_events_total: IntCounter,
-    /// Time of a commit: write and fsync.
+    /// Seconds that a commit takes: write and fsync.
     journal_commit_duration_seconds: Histogram,
     /// Bytes of the journal on disk.
     journal_bytes: IntGauge,
+    /// Bytes that the journal may hold (journal.retention_bytes).
+    journal_retention_bytes: IntGauge,
+    /// Bytes that are free on the journal's volume.
+    journal_volume_available_bytes: IntGauge,
     /// Arrival of the oldest record kept, in Unix seconds; 0 while there is none.
     journal_oldest_timestamp_seconds: Gauge,
     /// 1 while the journal can be written.
@@ -89,9 +96,9 @@ metrics! {
     bus_memory_bytes: IntGauge,
     /// Bytes that the memory of ids takes.
     dedup_memory_bytes: IntGauge,
-    /// How far back the memory of ids reaches.
+    /// How far back the memory of ids reaches, in seconds.
     dedup_horizon_seconds: Gauge,
-    /// 1 while the sink delivers (state running).
+    /// 1 while the sink delivers: its state is running.
     sink_up: IntGaugeVec["sink"],
     /// 1 for the sink's present state, 0 for the others.
     sink_state: IntGaugeVec["sink", "state"],
@@ -105,13 +112,13 @@ metrics! {
     sink_skipped_total: IntCounterVec["sink"],
     /// Events between the sink's cursor and the end of the journal.
     sink_lag_events: IntGaugeVec["sink"],
-    /// Age of the oldest event that the sink has not settled; 0 when it has settled all.
+    /// Age in seconds of the oldest event that the sink has not settled; 0 when it has settled all.
     sink_lag_seconds: GaugeVec["sink"],
-    /// Time until retention by bytes reaches the sink's cursor at the present rate.
+    /// Seconds until retention by bytes reaches the sink's cursor at the present rate; +Inf while nothing is written.
     sink_retention_headroom_seconds: GaugeVec["sink"],
-    /// Time from handing a batch to the sink to its outcomes.
+    /// Seconds from handing a batch to the sink to its outcomes.
     sink_delivery_duration_seconds: HistogramVec["sink"],
-    /// Time from an event's arrival to its confirmation.
+    /// Seconds from an event's arrival to its confirmation.
     sink_latency_seconds: HistogramVec["sink"],
     /// Downstream clients connected.
     clients_connected: IntGaugeVec["sink"],
@@ -128,22 +135,38 @@ metrics! {
 }
 
 impl Metrics {
-    /// Forgets the gauges of a sink that delivers no more: they would show for ever how it was last.
-    /// What was counted stays.
-    pub fn forget_sink(&self, name: &str) {
-        // An error says that there was none.
-        for family in [&self.sink_up, &self.sink_lag_events] {
-            family.remove_label_values(&[name]).ok();
-        }
-        for family in [
-            &self.sink_lag_seconds,
-            &self.sink_retention_headroom_seconds,
-        ] {
-            family.remove_label_values(&[name]).ok();
-        }
-        for state in SinkState::ALL {
-            let labels = [name, state.as_str()];
-            self.sink_state.remove_label_values(&labels).ok();
+    /// Forgets a sink that is gone for good: what it was must not be taken for what it is. Its dead
+    /// letters are still there, and so is their number.
+    pub fn forget_sink(&self, sink: &str) {
+        let gone = ("sink", sink);
+        forget(&self.sink_up, gone);
+        forget(&self.sink_state, gone);
+        forget(&self.sink_delivered_total, gone);
+        forget(&self.sink_retries_total, gone);
+        forget(&self.sink_rejected_total, gone);
+        forget(&self.sink_skipped_total, gone);
+        forget(&self.sink_lag_events, gone);
+        forget(&self.sink_lag_seconds, gone);
+        forget(&self.sink_retention_headroom_seconds, gone);
+        forget(&self.sink_delivery_duration_seconds, gone);
+        forget(&self.sink_latency_seconds, gone);
+        forget(&self.clients_connected, gone);
+        forget(&self.clients_disconnected_total, gone);
+        forget(&self.client_events_total, gone);
+    }
+}
+
+/// Removes the series of a family that have a label with a value.
+fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, (name, value): (&str, &str)) {
+    for family_now in family.collect() {
+        for series in family_now.get_metric() {
+            let labels = series.get_label().iter();
+            let labels: HashMap<&str, &str> =
+                labels.map(|label| (label.name(), label.value())).collect();
+            if labels.get(name) == Some(&value) {
+                // An error would mean that somebody else has removed it meanwhile.
+                family.remove(&labels).ok();
+            }
         }
     }
 }
@@ -204,5 +227,34 @@ mod tests {
                 .any(|family| family.name() == "sapi_relay_build_info")
         );
         assert!(families.iter().all(|family| !family.help().is_empty()));
+    }
+
+    #[test]
+    fn a_sink_that_is_gone_is_forgotten_and_no_other() {
+        let metrics = Metrics::new().unwrap();
+        for sink in ["gone", "here"] {
+            metrics.sink_up.with_label_values(&[sink]).set(1);
+            metrics
+                .sink_state
+                .with_label_values(&[sink, "running"])
+                .set(1);
+            metrics
+                .sink_latency_seconds
+                .with_label_values(&[sink])
+                .observe(1.0);
+            metrics.dead_letters.with_label_values(&[sink]).set(3);
+        }
+        metrics.forget_sink("gone");
+        let families = metrics.registry.gather();
+        let left = |sink: &str| {
+            let series = families.iter().flat_map(|family| family.get_metric());
+            let labels = series.flat_map(|series| series.get_label());
+            labels.filter(|label| label.value() == sink).count()
+        };
+        assert_eq!(
+            (left("gone"), left("here")),
+            (1, 4),
+            "its dead letters stay"
+        );
     }
 }

@@ -198,6 +198,10 @@ impl Notices {
         gaps: Arc<RwLock<GapList>>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        // A counter that is born with its first notice shows no increase to whoever scrapes it.
+        for kind in NoticeKind::ALL {
+            drop(metrics.notices_total.with_label_values(&[kind.as_str()]));
+        }
         Self {
             limiter: Arc::default(),
             gaps,

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -59,6 +60,28 @@ pub struct SubscriptionStatus {
     pub gaps: u64,
     /// Connections made after the first.
     pub reconnects: u64,
+    /// The connection before the present one ended because nothing came.
+    pub ended_silent: bool,
+    /// When its loop comes round again at the latest; `None`: it waits for as long as it takes.
+    pub due: Option<Instant>,
+}
+
+impl SubscriptionStatus {
+    /// When the upstream last gave a sign of life. A connection that was just made counts, but not
+    /// where the one before it stayed silent: then only a byte does.
+    pub fn heard_at_ms(&self) -> Option<u64> {
+        if self.ended_silent {
+            self.last_byte_at_ms
+        } else {
+            self.last_byte_at_ms.max(self.connected_at_ms)
+        }
+    }
+
+    /// For how long its loop has been due.
+    pub fn overdue(&self, now: Instant) -> Duration {
+        self.due
+            .map_or(Duration::ZERO, |due| now.saturating_duration_since(due))
+    }
 }
 
 /// One subscription's live row: the session writes it, the admin server reads it.

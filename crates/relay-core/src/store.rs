@@ -338,15 +338,18 @@ impl Store {
 
     fn written(&self, result: Result<(), StateError>, upto: u64, dirty: HashSet<(Table, String)>) {
         let Err(error) = result else {
-            self.0.flushed.send_replace(Flushed {
+            let before = self.0.flushed.send_replace(Flushed {
                 written: upto,
                 failed: None,
             });
+            if before.failed.is_some() {
+                tracing::info!("the state is written again");
+            }
             return;
         };
         let error = FlushError(chain(&error).into());
         if self.0.flushed.borrow().failed.is_none() {
-            tracing::warn!(%error, "trying again every second");
+            tracing::warn!(%error, "the state could not be written; it is tried again every second");
         }
         let mut tables = self.lock();
         tables.dirty.extend(dirty);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Metrics;
 use crate::backoff::Backoff;
+use crate::storm::Storm;
 
 #[cfg(test)]
 mod tests;
@@ -114,6 +115,10 @@ impl Supervisor {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Display + Send + 'static,
     {
+        for cause in ["error", "panic"] {
+            let labels = &[name, cause];
+            drop(self.metrics.task_restarts_total.with_label_values(labels));
+        }
         let (status, watched) = watch::channel(TaskStatus::default());
         let handle = Handle {
             name: name.into(),
@@ -196,6 +201,7 @@ impl Task {
         E: Display,
     {
         let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
+        let mut storm = Storm::default();
         loop {
             let started = Instant::now();
             let token = self.stop.clone();
@@ -210,7 +216,7 @@ impl Task {
             if started.elapsed() >= RECOVERED {
                 backoff.reset();
             }
-            self.failed(failure);
+            self.failed(failure, storm.strike());
             if self.stop.is_cancelled() {
                 break;
             }
@@ -230,7 +236,7 @@ impl Task {
             .send_modify(|status| status.state = TaskState::Ended);
     }
 
-    fn failed(&self, failure: Failure) {
+    fn failed(&self, failure: Failure, times: Option<u64>) {
         let (cause, text) = match failure {
             Failure::Error(text) => ("error", text),
             Failure::Panic(text) => ("panic", text),
@@ -239,7 +245,9 @@ impl Task {
             .task_restarts_total
             .with_label_values(&[&*self.name, cause])
             .inc();
-        tracing::error!(task = %self.name, cause, "a task has failed: {text}");
+        if let Some(times) = times {
+            tracing::error!(task = %self.name, cause, times, "a task has failed: {text}");
+        }
         self.status.send_modify(|status| {
             status.state = TaskState::BackingOff;
             status.last_failure = Some(text);

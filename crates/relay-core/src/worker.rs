@@ -42,7 +42,6 @@ mod meters;
 mod outcome;
 mod position;
 mod run;
-mod storm;
 mod supply;
 #[cfg(test)]
 mod tests;

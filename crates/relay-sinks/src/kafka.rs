@@ -24,6 +24,7 @@ use std::sync::Arc;
 use relay_core::Cursor;
 use relay_core::cloudevents::Source;
 use relay_core::sink::{Delivery, Failure, Outcomes, Sink};
+use relay_core::storm::Storm;
 use tokio::sync::Mutex;
 
 use crate::template::Template;
@@ -112,6 +113,8 @@ pub struct Kafka {
     overdue: bool,
     /// A request was refused as too large: records go one by one until the one that is has been found.
     alone: bool,
+    connects: Storm,
+    alones: Storm,
 }
 
 #[derive(Debug)]
@@ -131,6 +134,8 @@ impl Kafka {
             fenced: false,
             overdue: false,
             alone: false,
+            connects: Storm::default(),
+            alones: Storm::default(),
         }
     }
 
@@ -140,10 +145,12 @@ impl Kafka {
             old.close().await;
         }
         let link = Link::open(&self.shared.config, self.alone).await?;
-        if self.alone {
+        if self.alone
+            && let Some(times) = self.alones.strike()
+        {
             let text = "records go to Kafka one by one: a request of several was refused; if that stays so, set \
                         librdkafka.\"message.max.bytes\" to the topic's max.message.bytes";
-            tracing::warn!(sink = %self.shared.config.name, "{text}");
+            tracing::warn!(sink = %self.shared.config.name, times, "{text}");
         }
         Ok(link)
     }
@@ -177,7 +184,9 @@ impl Sink for Kafka {
         // One of another journal is the worker's to refuse.
         let ours = cursor.is_none_or(|cursor| shared.composer.is_ours(cursor));
         self.turn = ours.then(|| Arc::new(Mutex::new(Written::found(cursor))));
-        tracing::info!(sink = %shared.config.name, "connected to Kafka");
+        if let Some(connects) = self.connects.strike() {
+            tracing::info!(sink = %shared.config.name, connects, "connected to Kafka");
+        }
         self.link = Some(link);
         Ok(cursor)
     }

@@ -24,6 +24,7 @@ use async_nats::PublishErrorKind;
 use relay_core::Cursor;
 use relay_core::cloudevents::Source;
 use relay_core::sink::{Delivery, Failure, Outcome, Outcomes, Sink, Warning};
+use relay_core::storm::Storm;
 
 use crate::Format;
 use crate::tls::ClientTls;
@@ -93,6 +94,7 @@ pub struct Nats {
     warned: HashSet<String>,
     /// What there is to say of the stream.
     warning: Option<Warning>,
+    connects: Storm,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl Nats {
             link: None,
             warned: HashSet::new(),
             warning: None,
+            connects: Storm::default(),
         }
     }
 }
@@ -141,7 +144,9 @@ impl Sink for Nats {
             self.shared.order.of(&found.identity);
             link.stream = wanted.stream.clone().map(Into::into);
         }
-        tracing::info!(sink = %config.name, server = %link.server(), "connected to NATS");
+        if let Some(connects) = self.connects.strike() {
+            tracing::info!(sink = %config.name, server = %link.server(), connects, "connected to NATS");
+        }
         self.link = Some(link);
         Ok(None)
     }

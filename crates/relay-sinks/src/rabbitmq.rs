@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use relay_core::cloudevents::Source;
 use relay_core::sink::{Delivery, Failure, Outcome, Outcomes, Sink};
+use relay_core::storm::Storm;
 use relay_core::{Cursor, Event};
 
 use crate::template::Template;
@@ -84,6 +85,7 @@ pub struct RabbitMq {
     link: Option<Link>,
     /// Whether it was said that the broker takes nothing: once an alarm.
     alarm_said: bool,
+    connects: Storm,
 }
 
 #[derive(Debug)]
@@ -146,6 +148,7 @@ impl RabbitMq {
             shared: Shared::new(config),
             link: None,
             alarm_said: false,
+            connects: Storm::default(),
         }
     }
 
@@ -181,7 +184,9 @@ impl Sink for RabbitMq {
         self.shared.lessons.connecting();
         let link = link::connect(&self.shared).await?;
         link.prepare(&self.shared.config).await?;
-        tracing::info!(sink = %self.shared.config.name, broker = %link.broker(), "connected to RabbitMQ");
+        if let Some(connects) = self.connects.strike() {
+            tracing::info!(sink = %self.shared.config.name, broker = %link.broker(), connects, "connected to RabbitMQ");
+        }
         self.link = Some(link);
         Ok(None)
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use relay_core::sink::Listener;
 use relay_core::store::Store;
+use relay_core::storm::Storm;
 use relay_core::{Bus, Metrics};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::select;
@@ -182,6 +183,7 @@ impl Listener for Websocket {
             port: addr.port(),
         };
         let mut connections = JoinSet::new();
+        let mut refusals = Storm::default();
         loop {
             select! {
                 biased;
@@ -199,7 +201,9 @@ impl Listener for Websocket {
                     Ok(_one_too_many) => {}
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => {
-                        tracing::warn!(%error, "no connection can be accepted");
+                        if let Some(times) = refusals.strike() {
+                            tracing::warn!(%error, times, "no connection can be accepted");
+                        }
                         sleep(ACCEPT_AGAIN).await;
                     }
                 },

@@ -8,6 +8,7 @@ use relay_core::Admit;
 use relay_core::Metrics;
 use relay_core::admit::{DisconnectReason, Disconnected, Gate, Stopped};
 use relay_core::status::SubscriptionBoard;
+use relay_core::storm::Storm;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -61,6 +62,7 @@ pub async fn run<A: Admit>(
         }
     }
     let mut outcome = Ok(());
+    let mut panics = Storm::default();
     while let Some(joined) = tasks.join_next_with_id().await {
         match joined {
             Ok((_, Ok(()))) => {}
@@ -72,7 +74,7 @@ pub async fn run<A: Admit>(
                 let Some(index) = indices.remove(&failed.id()) else {
                     continue;
                 };
-                if let Some(subscription) = crew.revive(index).await? {
+                if let Some(subscription) = crew.revive(index, panics.strike()).await? {
                     indices.insert(tasks.spawn(subscription.run()).id(), index);
                 }
             }
@@ -171,17 +173,26 @@ impl<A: Admit> Crew<A> {
             },
             link: None,
             opened_at: Duration::ZERO,
+            connects: Storm::default(),
+            is_told: false,
         })
     }
 
     /// A subscription has panicked: its connection is gone, which is said, and another takes its place.
-    async fn revive(&self, index: usize) -> Result<Option<Subscription<A>>, Stopped> {
+    /// `times`: how often now, if that is worth a line.
+    async fn revive(
+        &self,
+        index: usize,
+        times: Option<u64>,
+    ) -> Result<Option<Subscription<A>>, Stopped> {
         let turn = self.start.elapsed() + AFTER_PANIC;
         let Some(subscription) = self.subscription(index, turn) else {
             return Ok(None);
         };
         let id = &subscription.id;
-        error!(subscription = %id, "a subscription panicked and is started again");
+        if let Some(times) = times {
+            error!(subscription = %id, times, "a subscription panicked and is started again");
+        }
         let labels = &["upstream", "panic"];
         self.context
             .metrics

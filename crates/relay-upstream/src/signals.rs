@@ -32,6 +32,11 @@ impl Signals {
         self.start.elapsed()
     }
 
+    /// A moment as the rest of the relay knows it.
+    pub(crate) fn at(&self, moment: Option<Moment>) -> Option<std::time::Instant> {
+        moment.map(|moment| (self.start + moment).into_std())
+    }
+
     /// The next one. Cancel safe.
     pub(crate) async fn next(&mut self, session: &Session, token: &Secret) -> Input {
         let deadline = session.deadline();

@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use relay_core::Admit;
 use relay_core::admit::{Connected, DisconnectReason, Disconnected, Received, Stopped};
 use relay_core::status::{SubscriptionBoard, SubscriptionState};
+use relay_core::storm::Storm;
 use sapi_protocol::PathStyle;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::UpstreamConfig;
 use crate::dial::{Opened, dial};
@@ -20,6 +21,9 @@ use crate::path::PathSearch;
 use crate::rota::{Moment, Rota};
 use crate::session::{Action, Input, Session};
 use crate::signals::Signals;
+
+/// The end of a connection that stood for so long is told in any case.
+const LASTING: Duration = Duration::from_mins(5);
 
 /// One subscription and all it holds.
 pub(crate) struct Subscription<A> {
@@ -36,12 +40,16 @@ pub(crate) struct Subscription<A> {
     pub(crate) link: Option<Link>,
     /// When the present connection was made.
     pub(crate) opened_at: Moment,
+    pub(crate) connects: Storm,
+    /// The present connection was worth a line: so are its end, and that documents arrive.
+    pub(crate) is_told: bool,
 }
 
 impl<A: Admit> Subscription<A> {
     /// Runs until the relay stops, or intake does.
     pub(crate) async fn run(mut self) -> Result<(), Stopped> {
         let outcome = self.live().await;
+        self.due(None);
         if let (Err(_), Some(mut link)) = (&outcome, self.link.take()) {
             // Nobody takes what arrives: leave, so that the upstream keeps it.
             link.send_close().await;
@@ -100,12 +108,17 @@ impl<A: Admit> Subscription<A> {
             row.connected_at_ms = Some(at_ms);
             row.expected_cut_at_ms = Some(at_ms.saturating_add(length_ms));
         });
-        info!(subscription = %self.id, path = ?style, "connected upstream");
+        let connects = self.connects.strike();
+        self.is_told = connects.is_some();
+        if let Some(connects) = connects {
+            info!(subscription = %self.id, path = ?style, connects, "connected upstream");
+        }
         let subscription = Arc::clone(&self.id);
         let connected = Connected {
             subscription,
             at_ms,
         };
+        self.due(None);
         self.admit.connected(connected).await?;
         let window = self.rota().opened(self.index, now);
         Ok(Input::Opened(window))
@@ -127,8 +140,11 @@ impl<A: Admit> Subscription<A> {
 
     async fn hand_over(&mut self, batch: Batch) -> Result<Option<Input>, Stopped> {
         let at_ms = unix_ms();
-        self.board.bytes_at(at_ms);
-        self.meters.bytes(batch.bytes, Duration::from_millis(at_ms));
+        // The end of a connection is none.
+        if batch.bytes > 0 {
+            self.board.bytes_at(at_ms);
+            self.meters.bytes(batch.bytes, Duration::from_millis(at_ms));
+        }
         let counted = self.meters.documents(&batch.framed);
         if counted.events > 0 {
             self.board.event_at(at_ms);
@@ -141,7 +157,9 @@ impl<A: Admit> Subscription<A> {
         self.session.received(now, counted.documents);
         self.meters.age(now.saturating_sub(self.opened_at));
         if failures > self.session.failures() {
-            info!(subscription = %self.id, failures, "recovered: documents arrive");
+            if self.is_told || failures > 1 {
+                info!(subscription = %self.id, failures, "recovered: documents arrive");
+            }
             self.board.update(|row| row.last_error = None);
         }
         Ok(batch.end.map(Input::Ended))
@@ -163,6 +181,8 @@ impl<A: Admit> Subscription<A> {
             at_ms,
             documents,
         };
+        // The disk may take its time: whether it does is intake's to say.
+        self.due(None);
         let admit = self.admit.clone();
         let mut admitting = pin!(admit.documents(received));
         let mut was_asked = false;
@@ -181,7 +201,9 @@ impl<A: Admit> Subscription<A> {
                 link.send_close().await;
             }
             self.show();
+            self.due(None);
         };
+        self.due(Some(self.signals.now()));
         if was_asked {
             self.session.reads_again(self.signals.now());
         }
@@ -229,6 +251,7 @@ impl<A: Admit> Subscription<A> {
         let is_error = !is_expected(reason);
         self.board.update(|row| {
             row.connected_at_ms = None;
+            row.ended_silent = reason == DisconnectReason::Silence;
             row.expected_cut_at_ms = None;
             if is_error {
                 row.last_error = Some(detail.clone());
@@ -241,6 +264,7 @@ impl<A: Admit> Subscription<A> {
             reason,
             detail,
         };
+        self.due(None);
         self.admit.disconnected(ended).await
     }
 
@@ -248,7 +272,9 @@ impl<A: Admit> Subscription<A> {
         let (id, now) = (&self.id, self.signals.now());
         let age_s = now.saturating_sub(self.opened_at).as_secs();
         let reason_text = reason.as_str();
-        if is_expected(reason) {
+        if !self.is_told && age_s < LASTING.as_secs() {
+            debug!(subscription = %id, reason = reason_text, age_s, detail, "disconnected");
+        } else if is_expected(reason) {
             info!(subscription = %id, reason = reason_text, age_s, detail, "disconnected");
         } else if self.session.failures().is_power_of_two() {
             let failures = self.session.failures();
@@ -283,7 +309,9 @@ impl<A: Admit> Subscription<A> {
     /// Shows the session's state on the board.
     fn show(&self) {
         let state = self.session.status();
+        let due = self.signals.at(self.session.deadline());
         self.board.update(|row| {
+            row.due = due;
             if row.state != state || row.since_ms == 0 {
                 row.state = state;
                 row.since_ms = unix_ms();
@@ -293,6 +321,12 @@ impl<A: Admit> Subscription<A> {
             }
             row.expected_cut_at_ms = row.expected_cut_at_ms.filter(|_| self.link.is_some());
         });
+    }
+
+    /// Until when the loop comes round again.
+    fn due(&self, moment: Option<Moment>) {
+        let due = self.signals.at(moment);
+        self.board.update(|row| row.due = due);
     }
 
     fn rota(&self) -> MutexGuard<'_, Rota> {

@@ -49,6 +49,14 @@ pub(crate) fn start(config: &Log) {
             .boxed()
     };
     tracing_subscriber::registry().with(log).try_init().ok();
+    std::panic::set_hook(Box::new(panicked));
+}
+
+/// A panic is a line like any other: whoever reads the log as JSON can read it.
+fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
+    let said = panic.payload_as_str().unwrap_or("without a word");
+    let place = panic.location().map(ToString::to_string);
+    tracing::error!(target: "panic", place, "panicked: {said}");
 }
 
 /// Says why the program ends: as a log line where a log is being collected, else in plain words.

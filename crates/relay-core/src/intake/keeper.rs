@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::{Board, Queue};
 use crate::admit::Gate;
 use crate::notice::{NoticeDraft, NoticeKind, Notices};
+use crate::storm::Storm;
 use crate::{Metrics, Store};
 
 /// While the disk is full, or fails, it is tried again this often.
@@ -50,6 +51,9 @@ pub(super) struct Keeper {
     pub(super) ages: Option<u64>,
     trouble: Option<Trouble>,
     failures: u32,
+    trimmed_early: Storm,
+    unreleased: Storm,
+    untrimmed: Storm,
 }
 
 /// What a keeper is made of.
@@ -95,6 +99,9 @@ impl Keeper {
             ages: None,
             trouble,
             failures,
+            trimmed_early: Storm::default(),
+            unreleased: Storm::default(),
+            untrimmed: Storm::default(),
         };
         keeper.show_writable(true);
         keeper
@@ -209,29 +216,36 @@ impl Keeper {
         match self.writer.use_reserve() {
             Ok(freed) => freed > 0,
             Err(error) => {
-                tracing::error!(%error, "the reserve could not be given back");
+                if let Some(times) = self.unreleased.strike() {
+                    tracing::error!(%error, times, "the reserve could not be given back");
+                }
                 false
             }
         }
     }
 
     /// Trims what every sink has passed; says whether anything went.
-    fn trim_passed(&self, bytes: u64) -> bool {
+    fn trim_passed(&mut self, bytes: u64) -> bool {
         match self
             .log
             .trim_passed(self.store.passed(self.log.epoch()), bytes)
         {
             Ok(trimmed) => {
-                if trimmed.segments > 0 {
+                if trimmed.segments > 0
+                    && let Some(times) = self.trimmed_early.strike()
+                {
                     tracing::warn!(
                         bytes = trimmed.bytes,
+                        times,
                         "the disk is full: the oldest of what every sink has passed went early"
                     );
                 }
                 trimmed.segments > 0
             }
             Err(error) => {
-                tracing::warn!(%error, "the journal could not be trimmed");
+                if let Some(times) = self.untrimmed.strike() {
+                    tracing::warn!(%error, times, "the journal could not be trimmed");
+                }
                 false
             }
         }

@@ -27,6 +27,7 @@ use crate::dedup::{Dedup, SLOTS, Slot};
 use crate::event::{Head, Kind};
 use crate::notice::{GapLog, Notice, NoticeDraft, NoticeKind, Notices};
 use crate::store::StoreThread;
+use crate::storm::Storm;
 use crate::{Bus, Store};
 
 /// What is read back at once.
@@ -191,6 +192,7 @@ fn start(
         queue: Arc::clone(&queue),
         board: Arc::clone(&board),
         letters: Vec::new(),
+        unkept: Storm::default(),
     };
     let committer = Committer {
         lane: Lane::start(publisher).map_err(not_started)?,

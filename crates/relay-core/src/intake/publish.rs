@@ -13,6 +13,7 @@ use super::{Board, Queue};
 use crate::Bus;
 use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::notice::{GapLog, Notice};
+use crate::storm::Storm;
 
 /// Malformed documents that could not be kept yet are held up to so many, and so many bytes.
 const LETTERS: usize = 1024;
@@ -57,6 +58,7 @@ pub(super) struct Publisher {
     pub(super) board: Arc<Board>,
     /// Malformed documents that could not be kept yet.
     pub(super) letters: Vec<DeadLetter>,
+    pub(super) unkept: Storm,
 }
 
 impl Publisher {
@@ -108,7 +110,10 @@ impl Publisher {
             return;
         }
         match self.dead_letters.put_blocking(letters) {
-            Ok(()) => letters.clear(),
+            Ok(()) => {
+                letters.clear();
+                self.unkept.clear();
+            }
             Err(error) => {
                 let dropped = excess(letters);
                 letters.drain(..dropped);
@@ -116,7 +121,9 @@ impl Publisher {
                     .metrics
                     .dead_letters_dropped_total
                     .inc_by(dropped as u64);
-                tracing::error!(%error, dropped, "what could not be parsed could not be kept; it is tried again");
+                if let Some(times) = self.unkept.strike() {
+                    tracing::error!(%error, dropped, times, "what could not be parsed could not be kept; it is tried again");
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use super::JournalConfig;
 use super::clock::{Clock, Jump, millis};
 use super::keeper::Keeper;
 use crate::notice::{NoticeDraft, NoticeKind};
+use crate::storm::Storm;
 
 /// How often retention looks.
 pub(super) const EVERY: Duration = Duration::from_secs(30);
@@ -27,6 +28,8 @@ pub(super) struct Retention {
     due: Instant,
     saved: Option<Instant>,
     aged: Instant,
+    unclosed: Storm,
+    untrimmed: Storm,
 }
 
 impl Retention {
@@ -51,6 +54,8 @@ impl Retention {
             due: now + EVERY,
             saved: None,
             aged: now,
+            unclosed: Storm::default(),
+            untrimmed: Storm::default(),
         }
     }
 
@@ -84,14 +89,16 @@ impl Retention {
             keeper.ages = Some(self.now_ms());
         }
         keeper.store.expect_no_more();
-        if let Err(error) = keeper.writer.roll_if_old() {
-            tracing::warn!(%error, "the journal's segment could not be closed");
+        if let Err(error) = keeper.writer.roll_if_old()
+            && let Some(times) = self.unclosed.strike()
+        {
+            tracing::warn!(%error, times, "the journal's segment could not be closed");
         }
         self.trim(keeper);
     }
 
     /// Trims by age and bytes.
-    pub(super) fn trim(&self, keeper: &Keeper) {
+    pub(super) fn trim(&mut self, keeper: &Keeper) {
         let policy = TrimPolicy {
             passed: keeper.store.passed(keeper.log.epoch()),
             older_than_ms: Some(self.clock.retention_ms().saturating_sub(self.age_ms)),
@@ -105,7 +112,11 @@ impl Retention {
                     .forget_passed(keeper.log.epoch(), trimmed.first);
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the journal could not be trimmed"),
+            Err(error) => {
+                if let Some(times) = self.untrimmed.strike() {
+                    tracing::warn!(%error, times, "the journal could not be trimmed");
+                }
+            }
         }
         show(keeper);
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use prometheus::IntCounter;
 use relay_journal::{Epoch, Group, Offset};
-use sapi_protocol::{Document, Framed, Malformed, MsgInfo, write_event_id};
+use sapi_protocol::{Document, Framed, Malformed, MalformedReason, MsgInfo, write_event_id};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::continuity::Continuity;
@@ -21,6 +21,7 @@ use crate::intake::{Across, CoreConfig};
 use crate::notice::{Notice, NoticeDraft, NoticeKind, Notices, timestamp};
 use crate::sequence::{Ledgers, Observed, Shown};
 use crate::status::SubscriptionBoard;
+use crate::storm::Storm;
 use crate::{Cursor, Metrics, Store};
 
 mod marker;
@@ -67,6 +68,8 @@ pub(in crate::intake) struct Stage {
     events: u64,
     placed: Vec<Notice>,
     malformed: Vec<DeadLetter>,
+    storms: HashMap<(NoticeKind, Option<Arc<str>>), Storm>,
+    malformed_storm: Storm,
 }
 
 /// Arrival before journal time by more than this is a clock that fell back.
@@ -99,10 +102,7 @@ impl Stage {
                 ),
                 used_ms: None,
                 board: boards.get(name).map(Arc::clone),
-                duplicates: config
-                    .metrics
-                    .duplicates_total
-                    .with_label_values(&[&**name]),
+                duplicates: counted_from_the_start(&config.metrics, name),
             }
         };
         Self {
@@ -128,6 +128,8 @@ impl Stage {
             events: 0,
             placed: Vec::new(),
             malformed: Vec::new(),
+            storms: HashMap::new(),
+            malformed_storm: Storm::default(),
         }
     }
 
@@ -242,11 +244,8 @@ impl Stage {
             let instance = printable(info.instance.as_deref().unwrap_or_default());
             let text = format!("the numbering of {instance} began anew: no loss by itself");
             let draft = NoticeDraft::new(NoticeKind::SequenceRestarted, text);
-            self.notices.raise(
-                draft
-                    .subscription(&known.name)
-                    .between(info.timestamp, None),
-            );
+            let draft = draft.subscription(&known.name);
+            self.tell(draft.between(info.timestamp, None));
         }
     }
 
@@ -269,7 +268,7 @@ impl Stage {
                 let id = self.id.get(..known).unwrap_or_default();
                 let text = format!("{id} came with other content: delivered as {}", self.id);
                 let draft = NoticeDraft::new(NoticeKind::DuplicateConflict, printable(&text));
-                self.notices.raise(draft.subscription(name));
+                self.tell(draft.subscription(name));
             }
             (complete, _) => {
                 if !complete {
@@ -300,6 +299,16 @@ impl Stage {
             .malformed_total
             .with_label_values(&[subscription, reason])
             .inc();
+        if let Some(times) = self.malformed_storm.strike() {
+            let size = malformed.size;
+            tracing::warn!(
+                subscription,
+                reason,
+                size,
+                times,
+                "a document could not be parsed: its bytes are kept with the dead letters"
+            );
+        }
         self.malformed.push(DeadLetter {
             id: 0,
             at: timestamp(at_ms),
@@ -348,9 +357,8 @@ impl Stage {
         let behind = at_ms.saturating_add(BEHIND_MS) < self.last_ms;
         if behind && !self.behind {
             let text = "the wall clock stands before the journal's newest record: journal time stands still until it has caught up";
-            self.notices.raise(
-                NoticeDraft::new(NoticeKind::Clock, text).between(Some(at_ms), Some(self.last_ms)),
-            );
+            let draft = NoticeDraft::new(NoticeKind::Clock, text);
+            self.tell(draft.between(Some(at_ms), Some(self.last_ms)));
         }
         self.behind = behind;
         self.last_ms = self.last_ms.max(at_ms);
@@ -371,6 +379,20 @@ impl Stage {
     pub(in crate::intake) fn take_malformed(&mut self) -> Vec<DeadLetter> {
         std::mem::take(&mut self.malformed)
     }
+}
+
+/// Makes the counters of a subscription, so that the first of each shows as an increase; returns that
+/// of the duplicates.
+fn counted_from_the_start(metrics: &Metrics, subscription: &str) -> IntCounter {
+    let label = &[subscription];
+    drop(metrics.events_without_id_total.with_label_values(label));
+    drop(metrics.sequence_gaps_total.with_label_values(label));
+    drop(metrics.sequence_missing_total.with_label_values(label));
+    for reason in MalformedReason::ALL {
+        let labels = &[subscription, reason.as_str()];
+        drop(metrics.malformed_total.with_label_values(labels));
+    }
+    metrics.duplicates_total.with_label_values(label)
 }
 
 /// The hash of an id; never 0, which stands for "no id".

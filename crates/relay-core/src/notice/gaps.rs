@@ -10,6 +10,7 @@ use relay_journal::{Group, Log, LogOptions, Offset, OpenError, ReadError, TrimPo
 
 use super::{Notice, Page};
 use crate::event::Kind;
+use crate::storm::Storm;
 
 const KEPT: usize = 10_000;
 const KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
@@ -73,6 +74,8 @@ pub(crate) struct GapLog {
     list: Arc<RwLock<GapList>>,
     /// What could not be written yet: it is written before anything else.
     pending: Option<Group>,
+    unwritten: Storm,
+    unlisted: Storm,
 }
 
 impl GapLog {
@@ -113,6 +116,8 @@ impl GapLog {
             log,
             list: Arc::new(RwLock::new(list)),
             pending: None,
+            unwritten: Storm::default(),
+            unlisted: Storm::default(),
         })
     }
 
@@ -154,9 +159,12 @@ impl GapLog {
                 list.push(place.0, at_ms, notice);
             }
         }
-        if unlisted > 0 {
+        if unlisted > 0
+            && let Some(times) = self.unlisted.strike()
+        {
             tracing::warn!(
                 unlisted,
+                times,
                 "notices are in the journal, and not in the list of gaps"
             );
         }
@@ -177,10 +185,15 @@ impl GapLog {
 
     fn write(&mut self, group: Group) {
         match self.writer.commit(group) {
-            Ok(_) => self.trim(None),
+            Ok(_) => {
+                self.unwritten.clear();
+                self.trim(None);
+            }
             Err(error) => {
                 let (group, error) = error.into_parts();
-                tracing::warn!(%error, "the list of gaps could not be written; it is tried again");
+                if let Some(times) = self.unwritten.strike() {
+                    tracing::warn!(%error, times, "the list of gaps could not be written; it is tried again");
+                }
                 self.pending = Some(group);
             }
         }

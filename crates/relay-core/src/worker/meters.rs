@@ -30,6 +30,8 @@ pub(super) struct Meters {
 impl Meters {
     pub(super) fn new(metrics: &Metrics, sink: &str) -> Self {
         let label = &[sink];
+        // There from the start, so that the first letter shows as an increase.
+        drop(metrics.dead_letters.with_label_values(label));
         let state = |state: SinkState| {
             (
                 state,

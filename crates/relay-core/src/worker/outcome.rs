@@ -10,7 +10,6 @@ use super::OnReject;
 use super::again::Return;
 use super::handle::Shared;
 use super::meters::now_ms;
-use super::storm::Storm;
 use super::window::{Verdict, Window};
 use crate::Event;
 use crate::backoff::Backoff;
@@ -18,6 +17,7 @@ use crate::dead_letters::{DeadLetter, Origin, Original};
 use crate::notice::timestamp;
 use crate::sink::{Delivery, Failure, Next, Outcome, Outcomes};
 use crate::status::SinkState;
+use crate::storm::Storm;
 
 /// What a delivery was made of.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use relay_core::filter::{Filter, FilterError};
+use relay_core::storm::Storm;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +107,7 @@ struct Book {
     refreshed: Instant,
     /// Counts the lists: what was read for one must not take the place of a later one.
     edition: u64,
+    unread: Storm,
 }
 
 #[derive(Debug)]
@@ -131,6 +133,7 @@ impl Clients {
             anonymous,
             refreshed: Instant::now(),
             edition: 0,
+            unread: Storm::default(),
         });
         Ok(Self(Arc::new(Inner {
             book,
@@ -249,7 +252,9 @@ impl Clients {
             let client = entry.client.clone()?;
             let read = Entry::read(client, &self.0.root);
             Some(read.unwrap_or_else(|error| {
-                warn!(client = %entry.name, %error, "the token's file can't be read: the old one counts");
+                if let Some(times) = self.book().unread.strike() {
+                    warn!(client = %entry.name, %error, times, "the token's file can't be read: the old one counts");
+                }
                 Arc::clone(entry)
             }))
         };

@@ -111,7 +111,7 @@ impl Connection {
         let admission = self.admit(&caller)?;
         let session = stream::open(admission, wish)
             .await
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| self.unreadable(&error))?;
         Ok(self.upgrade(switching, session))
     }
 
@@ -131,7 +131,7 @@ impl Connection {
         let admission = self.admit(&caller)?;
         let body = sse::open(admission, wish)
             .await
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| self.unreadable(&error))?;
         Ok(streamed("text/event-stream", body))
     }
 
@@ -141,8 +141,16 @@ impl Connection {
         let admission = self.admit(&caller)?;
         let body = history::open(admission, wish)
             .await
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| self.unreadable(&error))?;
         Ok(streamed("application/x-ndjson", body))
+    }
+
+    fn unreadable(&self, error: &relay_core::ReadError) -> Answer {
+        self.hub.unread(error);
+        text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the journal could not be read",
+        )
     }
 
     async fn sapi(&self, head: &Parts) -> Result<Answer, Answer> {
@@ -317,14 +325,6 @@ fn refuse(refusal: Refusal) -> Answer {
             "a web page may not connect through this host name: see allowed_origins",
         ),
     }
-}
-
-fn unreadable(error: &relay_core::ReadError) -> Answer {
-    tracing::error!(%error, "a client could not be served");
-    text(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "the journal could not be read",
-    )
 }
 
 fn only(methods: &'static str) -> Answer {

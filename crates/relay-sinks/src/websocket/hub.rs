@@ -1,15 +1,16 @@
 //! What the connections of one websocket sink share: the bus, its clients, and how many of them
 //! are being served. It knows no protocol.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use relay_core::cloudevents::Source;
 use relay_core::filter::Filters;
 use relay_core::store::Store;
-use relay_core::{Bus, Metrics};
+use relay_core::storm::Storm;
+use relay_core::{Bus, Metrics, ReadError};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,19 @@ pub(super) enum Reason {
 }
 
 impl Reason {
+    /// Every reason, for the metric's closed list.
+    const ALL: [Self; 9] = [
+        Self::Closed,
+        Self::Complete,
+        Self::Protocol,
+        Self::Slow,
+        Self::Revoked,
+        Self::TakenOver,
+        Self::SessionLength,
+        Self::Journal,
+        Self::Shutdown,
+    ];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -77,6 +91,7 @@ pub(super) struct Hub {
     pub(super) events: IntCounter,
     connected: IntGauge,
     left: IntCounterVec,
+    unread: Mutex<Storm>,
 }
 
 impl Hub {
@@ -88,6 +103,11 @@ impl Hub {
         (store, metrics): (Store, &Metrics),
     ) -> Arc<Self> {
         let name = &*config.name;
+        // There from the start, so that the first of each shows as an increase.
+        for reason in Reason::ALL {
+            let labels = &[name, reason.as_str()];
+            drop(metrics.clients_disconnected_total.with_label_values(labels));
+        }
         Arc::new(Self {
             source: Source::new(&config.tenant, bus.epoch()),
             slots: Slots::new(&config, store, bus.epoch()),
@@ -99,11 +119,24 @@ impl Hub {
             events: metrics.client_events_total.with_label_values(&[name]),
             connected: metrics.clients_connected.with_label_values(&[name]),
             left: metrics.clients_disconnected_total.clone(),
+            unread: Mutex::default(),
             config,
             bus,
             clients,
             stop,
         })
+    }
+
+    /// The journal could not be read for a client.
+    pub(super) fn unread(&self, error: &ReadError) {
+        let storm = self
+            .unread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .strike();
+        if let Some(times) = storm {
+            tracing::error!(sink = %self.config.name, %error, times, "a client could not be served");
+        }
     }
 
     /// Takes a client in. `None`: `max_clients` are being served.

@@ -151,7 +151,7 @@ impl Woken {
             Self::Read(Err(ReadError::Skipped(skipped))) => serving.skipped(skipped),
             Self::Read(Err(ReadError::Cancelled)) => return Some(Reason::Shutdown),
             Self::Read(Err(error @ ReadError::Journal(_))) => {
-                tracing::error!(%error, "a client could not be served");
+                admission.hub.unread(&error);
                 return Some(Reason::Journal);
             }
             Self::Unsettled => {}

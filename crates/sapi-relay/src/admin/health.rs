@@ -10,15 +10,11 @@ use serde_json::{Value, json};
 use super::status::{sink_name, sink_state};
 use crate::relay::SharedState;
 
-/// Whether runtime and intake make progress, and nothing else: a restart would help.
-pub(super) async fn livez(State(state): State<Arc<SharedState>>) -> (StatusCode, &'static str) {
-    if state.is_live() {
-        (StatusCode::OK, "alive\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the intake makes no progress\n",
-        )
+/// Whether runtime, intake and subscriptions make progress, and nothing else: a restart would help.
+pub(super) async fn livez(State(state): State<Arc<SharedState>>) -> (StatusCode, String) {
+    match state.stuck() {
+        None => (StatusCode::OK, "alive\n".to_owned()),
+        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("{what}\n")),
     }
 }
 

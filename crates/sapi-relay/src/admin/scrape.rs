@@ -31,6 +31,15 @@ fn set_gauges(state: &SharedState) {
     let metrics = &state.metrics;
     let log = state.bus.log();
     metrics.journal_bytes.set(gauge(log.bytes()));
+    let journal = &state.config().journal;
+    metrics
+        .journal_retention_bytes
+        .set(gauge(journal.keep.retention_bytes));
+    // A volume that does not answer keeps its last value; the journal says what is wrong with it.
+    if let Ok(space) = relay_journal::free_bytes(&journal.dir) {
+        let free = gauge(space.available);
+        metrics.journal_volume_available_bytes.set(free);
+    }
     metrics
         .journal_oldest_timestamp_seconds
         .set(log.oldest_time_ms().map_or(0.0, seconds));

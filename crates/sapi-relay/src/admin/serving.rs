@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use relay_core::storm::Storm;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -57,6 +58,7 @@ pub(super) async fn serve(
 ) -> io::Result<()> {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let connections = TaskTracker::new();
+    let mut refusals = Storm::default();
     loop {
         let next = async {
             let place = Arc::clone(&room).acquire_owned().await;
@@ -74,7 +76,9 @@ pub(super) async fn serve(
                 connections.spawn(converse(stream, router, patience, stop, place));
             }
             Err(error) => {
-                tracing::warn!(%error, "the admin server can't accept a connection");
+                if let Some(times) = refusals.strike() {
+                    tracing::warn!(%error, times, "the admin server can't accept a connection");
+                }
                 sleep(ACCEPT_AGAIN).await;
             }
         }

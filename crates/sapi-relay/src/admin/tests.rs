@@ -186,6 +186,44 @@ async fn ready_means_heard_from() {
     assert_eq!(ready["sinks"][0]["name"], "archive");
     running.state().boards[0].update(|row| row.connected_at_ms = Some(1));
     running.refused("/readyz").await;
+    // Connected again after a silence: that alone is no sign of life.
+    running.state().boards[0].update(|row| {
+        row.connected_at_ms = Some(crate::relay::now_ms());
+        row.ended_silent = true;
+    });
+    running.refused("/readyz").await;
+    running.state().boards[0].bytes_at(crate::relay::now_ms());
+    running.json("/readyz").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_restart_cures_is_not_alive() {
+    let documented = include_str!("../../../../docs/HEALTH.md");
+    let running = running("").await;
+    let alive = || async { running.peer.get("/livez").await.is_ok() };
+    assert!(alive().await);
+    let due = |ago| std::time::Instant::now().checked_sub(std::time::Duration::from_secs(ago));
+    let board = &running.state().boards[0];
+    board.update(|row| row.due = due(20));
+    assert!(alive().await, "late, but not too late");
+    board.update(|row| row.due = Some(due(31).expect("the machine has run for so long")));
+    let late = running.refused("/livez").await;
+    let words = "has been due to look at its connection for";
+    assert!(
+        late.contains("503") && late.contains("relay_a") && late.contains(words),
+        "{late}"
+    );
+    assert!(documented.contains(words));
+    board.update(|row| row.due = None);
+    assert!(alive().await);
+
+    running.state().intake.break_down().await.unwrap();
+    running.state().intake.ended().await;
+    let dead = running.refused("/livez").await;
+    let words = "the commit thread has ended";
+    assert!(dead.contains("503") && dead.contains(words), "{dead}");
+    assert!(documented.contains(words));
+    running.refused("/readyz").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

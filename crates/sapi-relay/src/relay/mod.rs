@@ -142,10 +142,12 @@ impl Relay {
     /// Subscribes, and runs until told to stop; then drains.
     pub(crate) async fn run(self, mut signals: Signals) -> Result<(), Failure> {
         let upstream = self.subscribe();
+        self.state.subscribed(upstream.clone());
         systemd::ready();
-        systemd::watch(&self.supervisor, self.core.intake.clone());
+        systemd::watch(&self.supervisor, &self.state);
         self.until_stopped(&mut signals).await;
         systemd::stopping();
+        self.state.stop();
         tokio::select! {
             drained = self.drain(upstream) => drained,
             () = signals.stop_at_once() => {

@@ -1,8 +1,10 @@
 //! Owns what the admin server sees of a running relay.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use relay_core::dead_letters::DeadLetters;
@@ -10,6 +12,8 @@ use relay_core::intake::{Core, Intake};
 use relay_core::notice::Notices;
 use relay_core::status::SubscriptionBoard;
 use relay_core::store::Store;
+use relay_core::storm::Storm;
+use relay_core::supervise::{Handle, TaskState};
 use relay_core::{Bus, Metrics};
 use relay_journal::Table;
 use relay_upstream::{PathMemory, UpstreamConfig};
@@ -19,7 +23,7 @@ use serde::Serialize;
 use super::sinks::Sinks;
 use crate::config::Config;
 
-/// How long one commit may take before the relay counts as stuck.
+/// How long one commit may take, or a subscription be late, before the relay counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
 
 /// The parts of a running relay that operators ask about.
@@ -36,6 +40,9 @@ pub(crate) struct SharedState {
     pub(crate) sinks: Sinks,
     pub(crate) boards: Vec<Arc<SubscriptionBoard>>,
     pub(crate) metrics: Arc<Metrics>,
+    is_stopping: AtomicBool,
+    upstream: OnceLock<Handle>,
+    unread: Mutex<Storm>,
 }
 
 impl SharedState {
@@ -58,6 +65,9 @@ impl SharedState {
             sinks,
             boards,
             metrics,
+            is_stopping: AtomicBool::new(false),
+            upstream: OnceLock::new(),
+            unread: Mutex::default(),
         })
     }
 
@@ -71,21 +81,57 @@ impl SharedState {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
-    /// Whether runtime and intake make progress.
-    pub(crate) fn is_live(&self) -> bool {
-        is_live(&self.intake)
+    /// The relay begins to drain.
+    pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Relaxed);
+    }
+
+    /// The subscriptions run from now on, as this task.
+    pub(super) fn subscribed(&self, upstream: Handle) {
+        // There is one, at the start.
+        self.upstream.set(upstream).ok();
+    }
+
+    /// The admin token could not be read: how often now, if that is worth a line.
+    pub(crate) fn token_unread(&self) -> Option<u64> {
+        let mut storm = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        storm.strike()
+    }
+
+    /// What makes no progress, so that only a restart helps; `None`: everything does. It is asked by
+    /// `/livez`, and by systemd's watchdog.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        if !self.intake.is_alive() {
+            return Some("the commit thread has ended".to_owned());
+        }
+        let busy = self.intake.progress().busy_for;
+        if busy >= STUCK {
+            return Some(format!("a commit has taken {} s so far", busy.as_secs()));
+        }
+        if self.is_stopping.load(Relaxed) {
+            return None;
+        }
+        let ended = |upstream: &Handle| upstream.status().state == TaskState::Ended;
+        if self.upstream.get().is_some_and(ended) {
+            return Some("the task of the subscriptions has ended".to_owned());
+        }
+        let now = Instant::now();
+        let mut rows = self.boards.iter().map(|board| board.snapshot());
+        let late = rows.find(|row| row.overdue(now) >= STUCK)?;
+        let (id, seconds) = (&late.id, late.overdue(now).as_secs());
+        Some(format!(
+            "subscription {id} has been due to look at its connection for {seconds} s"
+        ))
     }
 
     /// What `/readyz` checks, in its order.
-    pub(crate) fn checks(&self) -> [Check; 2] {
+    pub(crate) fn checks(&self) -> [Check; 3] {
         let writable = self.intake.writable();
+        let stopping = self.is_stopping.load(Relaxed);
         let silence = self.config().upstream.silence_timeout;
         let now = now_ms();
-        let heard = self.boards.iter().filter_map(|board| {
-            let board = board.snapshot();
-            // A fresh connection counts until the silence is longer than it may be.
-            board.last_byte_at_ms.max(board.connected_at_ms)
-        });
+        let boards = self.boards.iter();
+        let heard = boards.filter_map(|board| board.snapshot().heard_at_ms());
         let heard = heard
             .max()
             .map(|at| Duration::from_millis(now.saturating_sub(at)));
@@ -110,6 +156,15 @@ impl SharedState {
                 },
             ),
             check_of("upstream", heard.is_some_and(|ago| ago <= silence), &text),
+            check_of(
+                "running",
+                !stopping,
+                if stopping {
+                    "stopping: the subscriptions are closed, the sinks drain"
+                } else {
+                    "not stopping"
+                },
+            ),
         ]
     }
 }
@@ -128,11 +183,6 @@ pub(crate) fn check_of(name: &'static str, ok: bool, text: &str) -> Check {
         ok,
         text: text.to_owned(),
     }
-}
-
-/// Whether the intake runs and is not stuck.
-pub(super) fn is_live(intake: &Intake) -> bool {
-    intake.is_alive() && intake.progress().busy_for < STUCK
 }
 
 /// Unix milliseconds.

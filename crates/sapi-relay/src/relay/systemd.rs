@@ -1,13 +1,13 @@
 //! Owns what systemd is told: ready, stopping, alive. Without systemd all of it is nothing.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use relay_core::intake::Intake;
 use relay_core::supervise::Supervisor;
 use sd_notify::NotifyState;
 
-use super::shared::is_live;
+use super::SharedState;
 
 /// The journal is recovered and the listeners are bound; nothing is said of 8x8.
 pub(super) fn ready() {
@@ -19,24 +19,31 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Starts telling the watchdog that runtime and intake make progress, if it asked to be told.
-pub(super) fn watch(supervisor: &Supervisor, intake: Intake) {
+/// Starts telling the watchdog that the relay makes progress, if it asked to be told.
+pub(super) fn watch(supervisor: &Supervisor, state: &Arc<SharedState>) {
     let mut micros = 0;
     if !sd_notify::watchdog_enabled(false, &mut micros) {
         return;
     }
     let period = Duration::from_micros(micros) / 2;
+    let state = Arc::clone(state);
     supervisor.spawn("watchdog", move |stop| {
-        let intake = intake.clone();
+        let state = Arc::clone(&state);
         async move {
             let mut ticks = tokio::time::interval(period);
+            let mut is_told = false;
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return Ok::<(), Infallible>(()),
                     _ = ticks.tick() => {}
                 }
-                if is_live(&intake) {
-                    tell(&[NotifyState::Watchdog]);
+                match state.stuck() {
+                    None => tell(&[NotifyState::Watchdog]),
+                    Some(what) if !is_told => {
+                        tracing::error!("{what}: systemd is told nothing any more, so that it restarts the relay");
+                        is_told = true;
+                    }
+                    Some(_) => {}
                 }
             }
         }

@@ -28,9 +28,8 @@ impl Stage {
         let opened = known.continuity.connected(event.at_ms, vouched);
         let slot = known.slot;
         (known.used_ms, self.heard) = (Some(event.at_ms), true);
-        tracing::info!(subscription = %event.subscription, afresh = opened.afresh, "connected");
         for notice in opened.notices {
-            self.notices.raise(notice);
+            self.tell(notice);
         }
         if opened.afresh && self.dedup.counts_content() {
             self.dedup.level(slot);
@@ -53,11 +52,8 @@ impl Stage {
             known
                 .continuity
                 .disconnected(event.at_ms, event.reason, &event.detail, missing);
-        tracing::info!(
-            subscription = %event.subscription, reason = event.reason.as_str(), detail = event.detail, "disconnected"
-        );
         for notice in notices {
-            self.notices.raise(notice);
+            self.tell(notice);
         }
         self.ledgers.cut(index, self.now);
     }
@@ -80,14 +76,11 @@ impl Stage {
             let Some(notice) = known.continuity.settle(now, missing, hold) else {
                 continue;
             };
-            tracing::info!(
-                subscription = %known.name, verdict = notice.verdict.map(Loss::as_str), missing, "{}", notice.text
-            );
-            self.notices.raise(notice);
+            self.tell(notice);
         }
     }
 
-    fn finding(&self, finding: &Finding) {
+    fn finding(&mut self, finding: &Finding) {
         let about = finding.subscriptions.iter();
         let about: Vec<_> = about
             .filter_map(|index| self.subscriptions.get(*index))
@@ -139,11 +132,16 @@ impl Stage {
             [one] => draft.subscription(&one.name),
             _ => draft,
         };
-        tracing::info!(
-            subscription = draft.subscription.as_deref(),
-            "{}",
-            draft.text
-        );
+        self.tell(draft);
+    }
+
+    /// Raises a notice, and logs it: the first of its kind about a subscription, then every power of
+    /// two.
+    pub(super) fn tell(&mut self, draft: NoticeDraft) {
+        let about = (draft.kind, draft.subscription.clone());
+        if let Some(times) = self.storms.entry(about).or_default().strike() {
+            log(&draft, times);
+        }
         self.notices.raise(draft);
     }
 
@@ -230,6 +228,43 @@ impl Stage {
                 .raise(NoticeDraft::new(NoticeKind::DedupHorizon, text));
         }
         self.dedup_short = short;
+    }
+}
+
+/// A notice as a line of the log, at the level of its consequence.
+fn log(draft: &NoticeDraft, times: u64) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                subscription = draft.subscription.as_deref(),
+                kind = draft.kind.as_str(),
+                verdict = draft.verdict.map(Loss::as_str),
+                missing = draft.missing,
+                times,
+                "{}",
+                draft.text
+            )
+        };
+    }
+    match draft.kind {
+        NoticeKind::CertainLoss | NoticeKind::PossibleLoss | NoticeKind::SequenceGap => {
+            line!(error);
+        }
+        NoticeKind::DuplicateConflict | NoticeKind::Clock => line!(warn),
+        // The subscription itself says it, with the cause and what it does next.
+        NoticeKind::Connected | NoticeKind::Disconnected => line!(debug),
+        NoticeKind::Recovered
+        | NoticeKind::SequenceFilled
+        | NoticeKind::SequenceUnverified
+        | NoticeKind::SequenceRestarted
+        | NoticeKind::DedupHorizon
+        | NoticeKind::Skipped
+        | NoticeKind::CursorReset
+        | NoticeKind::SinkStopped
+        | NoticeKind::DiskFull
+        | NoticeKind::DiskRecovered
+        | NoticeKind::JournalFailed
+        | NoticeKind::JournalDamaged => line!(info),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Saying a thing that repeats: the first time, then at every power of two.
+//! Saying a thing that repeats: the first time, then at every power of two. Every log line that hostile
+//! input or a retry could repeat goes through one.
 
 use std::time::Duration;
 
@@ -9,14 +10,14 @@ const QUIET: Duration = Duration::from_mins(5);
 
 /// Counts what repeats.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Storm {
+pub struct Storm {
     count: u64,
     last: Option<Instant>,
 }
 
 impl Storm {
     /// It happened again: how often now, if that is worth saying.
-    pub(super) fn strike(&mut self) -> Option<u64> {
+    pub fn strike(&mut self) -> Option<u64> {
         let now = Instant::now();
         if self
             .last
@@ -30,12 +31,12 @@ impl Storm {
     }
 
     /// Whether what happened last was said here, or elsewhere: then its end is worth a word too.
-    pub(super) fn was_said(&self) -> bool {
+    pub(crate) fn was_said(&self) -> bool {
         self.count == 0 || self.count.is_power_of_two()
     }
 
     /// Something else happens now.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         *self = Self::default();
     }
 }
