@@ -9,11 +9,11 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use sapi_sim::{Config, DEMO_TOKEN, Simulator};
 
 /// A small volume of its own.
-struct Volume(PathBuf);
+pub(crate) struct Volume(PathBuf);
 
 impl Volume {
     /// `None` where this process may not mount.
-    fn mount(at: &Path, mebibytes: u32) -> Option<Self> {
+    pub(crate) fn mount(at: &Path, mebibytes: u32) -> Option<Self> {
         let size = std::ffi::CString::new(format!("size={mebibytes}m")).unwrap();
         mount(
             "tmpfs",

@@ -3,6 +3,7 @@
 
 pub mod arrivals;
 pub mod client;
+pub mod exposition;
 pub mod http;
 pub mod ledger;
 pub mod load;

@@ -230,18 +230,22 @@ impl Relay {
         until(what, || async { Some(self.status().await).filter(&wanted) }).await
     }
 
+    /// `/metrics`.
+    ///
+    /// # Panics
+    /// If the admin server does not answer.
+    pub async fn metrics(&self) -> String {
+        let url = self.admin("/metrics").await;
+        let answer = http::get(&url).await.expect("an answer");
+        answer.text().await.expect("text")
+    }
+
     /// The value of a metric with its labels, as `/metrics` writes it; `None` where it is not there.
     ///
     /// # Panics
     /// If the admin server does not answer.
     pub async fn metric(&self, series: &str) -> Option<f64> {
-        let url = self.admin("/metrics").await;
-        let text = http::get(&url)
-            .await
-            .expect("an answer")
-            .text()
-            .await
-            .expect("text");
+        let text = self.metrics().await;
         let line = text
             .lines()
             .find(|line| line.split_once(' ').is_some_and(|(name, _)| name == series))?;
