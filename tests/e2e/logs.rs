@@ -75,7 +75,9 @@ async fn connected(simulator: &Simulator, times: usize) {
     soon("a subscription", connected).await;
 }
 
-const QUICK: &str = "backoff.network_min = \"20ms\"\nbackoff.network_max = \"40ms\"";
+/// Sessions that end soon one after another wait as if the quota were used up.
+const QUICK: &str = "backoff.network_min = \"20ms\"\nbackoff.network_max = \"40ms\"\n\
+                     backoff.quota_min = \"20ms\"\nbackoff.quota_max = \"40ms\"";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_to_a_subscription_is_told_once_with_its_verdict() {
