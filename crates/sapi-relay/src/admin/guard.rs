@@ -21,11 +21,21 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let admin = &state.config().admin;
-    let allowed = authorised(&state, request.headers(), admin.token.as_ref())
+    let allowed = authorised(request.headers(), admin.token.as_ref())
         .and_then(|()| local(request.method(), request.headers(), admin.listen));
     match allowed {
         Ok(()) => next.run(request).await,
         Err(refused) => {
+            let unread = admin
+                .token
+                .as_ref()
+                .is_some_and(|token| token.read().is_err());
+            if unread && let Some(times) = state.token_unread() {
+                tracing::error!(
+                    times,
+                    "the file of admin.token_file can't be read: nobody is let in"
+                );
+            }
             let unauthorised = refused.0 == StatusCode::UNAUTHORIZED;
             let mut answer = refused.into_response();
             if unauthorised {
@@ -38,20 +48,10 @@ pub(super) async fn guard(
 }
 
 /// A token that is configured has to be shown: as Bearer, or as the password of Basic.
-fn authorised(
-    state: &SharedState,
-    headers: &HeaderMap,
-    token: Option<&Secret>,
-) -> Result<(), Refused> {
+fn authorised(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Refused> {
     let Some(token) = token else { return Ok(()) };
     let refused = |why: &str| Refused(StatusCode::UNAUTHORIZED, why.to_owned());
     let Ok(token) = token.read() else {
-        if let Some(times) = state.token_unread() {
-            tracing::error!(
-                times,
-                "the file of admin.token_file can't be read: nobody is let in"
-            );
-        }
         return Err(refused("the admin token can't be read"));
     };
     let shown = text(headers, &AUTHORIZATION)
