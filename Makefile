@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup servers tools demo test lint bench package fuzz clean
+.PHONY: help setup servers tools demo test lint reference bench package fuzz clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: setup ## Check format, lints and documentation, warnings denied
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p sapi-relay --no-default-features --features websocket -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+reference: setup ## Write docs/CONFIGURATION.md anew, from config/relay.toml and the code
+	SAPI_RELAY_REWRITE_REFERENCE=1 cargo test --locked -p sapi-relay --bin sapi-relay config::tests::reference
 
 bench: setup servers ## Measure the release build; writes docs/BENCHMARKS.md
 	cargo build --release --locked -p sapi-relay -p sapi-sim -p relay-tests

@@ -1,6 +1,7 @@
 //! Owns the admin server: what operators, probes and Prometheus ask. PRODUCT section 6 is its contract.
 
 mod answer;
+mod contracts;
 mod guard;
 mod health;
 mod lists;
@@ -51,6 +52,7 @@ fn router(state: Arc<SharedState>) -> Router {
         .route("/v1/dead-letters", get(lists::dead_letters))
         .route("/v1/dead-letters/retry", post(retry::retry))
         .route("/v1/sinks/{name}/{verb}", post(steer::steer))
+        .merge(contracts::routes())
         .route("/", get(index))
         .layer(from_fn(|request, next| {
             serving::whole(request, next, serving::Patience::default().body)

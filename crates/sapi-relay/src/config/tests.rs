@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::problem::Place;
 use super::*;
 
+mod reference;
+
 const LEAST: &str = r#"
 [upstream]
 platform = "na12"
