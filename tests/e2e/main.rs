@@ -1,10 +1,12 @@
 //! End-to-end tests, one binary: the real relay as a child process against the simulator.
 
 mod architecture;
+mod contracts;
 mod cursors;
 mod delivery;
 mod disk;
 mod framing;
+mod guides;
 mod health;
 mod kafka;
 mod logs;
