@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use relay_tests::relay::{Setup, offset};
-use relay_tests::{Relay, Stream, http, soon, until};
+use relay_tests::{PATIENCE, Relay, Stream, http, until, within};
 use sapi_sim::{Config, Simulator};
 use standardwebhooks::Webhook;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -47,27 +47,28 @@ struct Running {
 
 impl Running {
     /// Starts a program of the consumer guide. Its interpreter has to be there.
-    fn start(name: &str, home: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
+    async fn start(name: &str, home: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
         let file = home.path().join(name);
         std::fs::write(&file, &programs(&read("docs/CONSUMERS.md"))[name]).unwrap();
-        let command: &[&str] = match name.rsplit('.').next().unwrap() {
-            "py" => &["python3"],
-            "mjs" => &["node"],
-            "go" => &["go", "run"],
+        let built = home.path().join("program");
+        let (command, argument) = match name.rsplit('.').next().unwrap() {
+            "py" => (Path::new("python3"), Some(&file)),
+            "mjs" => (Path::new("node"), Some(&file)),
+            "go" => {
+                build(&file, &built).await;
+                (built.as_path(), None)
+            }
             other => panic!("nothing runs .{other}"),
         };
-        let mut child = Command::new(command[0])
-            .args(&command[1..])
-            .arg(&file)
+        let mut child = Command::new(command)
+            .args(argument)
             .current_dir(home.path())
             .envs(environment.iter().copied())
             .env("NO_PROXY", "*")
-            .env("GOTOOLCHAIN", "local")
             .stdout(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|error| panic!("{} is needed: {error}", command[0]));
+            .unwrap_or_else(|error| panic!("{} is needed: {error}", command.display()));
         let lines = Arc::new(Mutex::new(Vec::new()));
         let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
         let said = Arc::clone(&lines);
@@ -100,28 +101,21 @@ impl Running {
         .await
     }
 
-    /// Ends it and what it has started.
+    /// Ends it, and gives back where it ran.
     async fn end(mut self) -> tempfile::TempDir {
-        self.kill_group();
-        soon("its end", self.child.wait()).await.unwrap();
-        let empty = tempfile::tempdir().unwrap();
-        std::mem::replace(&mut self.home, empty)
-    }
-
-    /// `go run` is not the program that it runs.
-    fn kill_group(&self) {
-        use rustix::process::{Pid, Signal, kill_process_group};
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(pid) = id.and_then(Pid::from_raw) {
-            kill_process_group(pid, Signal::KILL).ok();
-        }
+        self.child.kill().await.unwrap();
+        self.home
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill_group();
-    }
+/// Compiles a program of Go. The first time its standard library is compiled, too.
+async fn build(file: &Path, into: &Path) {
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(into).arg(file);
+    go.env("GOTOOLCHAIN", "local").kill_on_drop(true);
+    let status = within(PATIENCE * 5, "go build", go.status()).await;
+    let status = status.unwrap_or_else(|error| panic!("go is needed: {error}"));
+    assert!(status.success(), "go build: {status}");
 }
 
 async fn quiet() -> Simulator {
@@ -132,7 +126,7 @@ async fn quiet() -> Simulator {
 async fn verifies(name: &str) {
     let secrets = format!("{OLD_SECRET} {SECRET}");
     let home = tempfile::tempdir().unwrap();
-    let program = Running::start(name, home, &[("WEBHOOK_SECRET", &secrets)]);
+    let program = Running::start(name, home, &[("WEBHOOK_SECRET", &secrets)]).await;
     let port = program.says("listening on", 1).await.remove(0);
     let url = format!("http://127.0.0.1:{port}/");
     let simulator = quiet().await;
@@ -210,7 +204,7 @@ async fn follows(name: &str) {
     let url = relay.downstream("").await;
     let environment = [("RELAY_URL", url.as_str())];
     simulator.emit(10);
-    let program = Running::start(name, tempfile::tempdir().unwrap(), &environment);
+    let program = Running::start(name, tempfile::tempdir().unwrap(), &environment).await;
     let mut ids = program.says("event", 10).await;
     // Until it has written down where it is.
     let last = offset(&relay.status().await["journal"]["last"]);
@@ -222,7 +216,7 @@ async fn follows(name: &str) {
     .await;
     let home = program.end().await;
     simulator.emit(10);
-    let program = Running::start(name, home, &environment);
+    let program = Running::start(name, home, &environment).await;
     ids.extend(program.says("event", 10).await);
     let mut stream = Stream::connect(&relay.downstream("/v1/stream?from=earliest").await).await;
     let mut expected = Vec::new();

@@ -183,7 +183,7 @@ impl Judge {
             .into_iter()
             .find(|kind| content.contains_key(*kind));
         let found = found.unwrap_or_else(|| panic!("{document}: {method} {path} is {kind}"));
-        if !found.ends_with("json") && !found.contains("+json;") {
+        if found != "application/json" && !found.contains("+json") {
             return shown.into();
         }
         let schema = format!(

@@ -181,16 +181,18 @@ async fn webhooks_carry_what_asyncapi_says() {
     single.accepted(300).await;
     batch.accepted(1).await;
     let documents = &world.documents;
-    let message = |name: &str| {
-        let message = format!("asyncapi.json#/components/messages/{name}");
-        let headers = documents.validator(&format!("{message}/headers"));
-        let payload = &documents.get("asyncapi.json")["components"]["messages"][name]["payload"];
-        let payload = payload["schema"]["$ref"].as_str().unwrap();
-        (headers, documents.validator(payload))
+    let headers_of = |name: &str| {
+        documents.validator(&format!(
+            "asyncapi.json#/components/messages/{name}/headers"
+        ))
     };
-    let (headers_of_one, body_of_one) = message("webhookEvent");
-    let (headers_of_batch, body_of_batch) = message("webhookBatch");
-    let (_, body_of_notice) = message("notice");
+    let body_of = |name: &str| {
+        let payload = &documents.get("asyncapi.json")["components"]["messages"][name]["payload"];
+        documents.validator(payload["schema"]["$ref"].as_str().unwrap())
+    };
+    let (headers_of_one, body_of_one) = (headers_of("webhookEvent"), body_of("webhookEvent"));
+    let (headers_of_batch, body_of_batch) = (headers_of("webhookBatch"), body_of("webhookBatch"));
+    let body_of_notice = body_of("notice");
     let mut notices = 0;
     for request in single.requests() {
         let body = serde_json::from_slice(&request.body).unwrap();
