@@ -11,6 +11,7 @@ mod heartbeat;
 mod output;
 #[cfg(test)]
 mod samples;
+mod test_page;
 mod text;
 mod url;
 pub mod xml;
@@ -20,6 +21,7 @@ pub use document::{Document, Labels, MsgInfo, event_id, write_event_id};
 pub use framing::{Framed, Framer, Malformed, MalformedReason};
 pub use heartbeat::Heartbeat;
 pub use output::{Format, OutputType, UnknownOutputType};
+pub use test_page::{PageLogin, test_page};
 pub use url::{
     Origin, OriginError, PathStyle, SubscribeError, SubscribeRequest, SubscribeTarget,
     parse_subscribe_path, platform_origin, valid_subs_id,

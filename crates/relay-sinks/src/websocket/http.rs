@@ -17,6 +17,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use sapi_protocol::{PageLogin, test_page};
 use serde::Deserialize;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -32,12 +33,11 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(super) type Answer = Response<Body>;
 
 const INDEX: &str = include_str!("pages/index.html");
-const TEST_PAGE: &str = include_str!("pages/tenant_updates.html");
 const SAPI: &str = "/api/streaming/v";
 const JSP: &str = "/TenantUpdates.jsp";
 /// Everything that a page needs stands in the page itself, and it talks to its own origin alone.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
-    script-src 'unsafe-inline'; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'";
+    script-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'";
 /// What `POST /v1/session` may be sent.
 const MAX_BODY: usize = 4 * 1024;
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
@@ -99,9 +99,16 @@ impl Connection {
             "/v1/stream" => self.stream(head).await,
             "/v1/events" => self.events(head).await,
             "/v1/history" => self.history(head).await,
-            _ if is_test_page(path) => Ok(page(TEST_PAGE)),
+            _ if is_test_page(path) => Ok(self.test_page()),
             _ => self.sapi(head).await,
         }
+    }
+
+    /// Who needs no token is told the tenant; others know it.
+    fn test_page(&self) -> Answer {
+        let open = self.hub.clients.anonymous().is_some();
+        let tenant = if open { &*self.hub.config.tenant } else { "" };
+        page(test_page(tenant, PageLogin::Token))
     }
 
     async fn stream(&self, head: &Parts) -> Result<Answer, Answer> {
@@ -353,7 +360,7 @@ fn text(status: StatusCode, text: &str) -> Answer {
     answer
 }
 
-fn page(html: &'static str) -> Answer {
+fn page(html: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(full(html));
     for (name, value) in [
         (CONTENT_TYPE, "text/html; charset=utf-8"),

@@ -1,6 +1,7 @@
 //! Owns the browser test page, the counterpart of the vendor's.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use sapi_protocol::{PageLogin, test_page};
 
 use super::{
     Body, Server,
@@ -16,13 +17,7 @@ pub(super) fn answer(server: &Server, headers: &HeaderMap) -> Response<Body> {
     if password(server, headers).is_none() {
         return challenge();
     }
-    let tenant = server
-        .hub
-        .config
-        .tenant
-        .replace('&', "&amp;")
-        .replace('"', "&quot;");
-    let page = include_str!("page.html").replace("{tenant}", &tenant);
+    let page = test_page(&server.hub.config.tenant, PageLogin::Browser);
     let mut response = typed(StatusCode::OK, "text/html; charset=utf-8", page);
     let cookie = format!(
         "{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/api/",
