@@ -103,8 +103,20 @@ level = "warn"
 [sinks.{SINK}]
 type   = "websocket"
 listen = "{downstream}"
-"#,
+{archive}"#,
         dir = dir.display().to_string(),
+        archive = archive(home),
+    )
+}
+
+/// A sink that the relay delivers to: one can be paused on the dashboard, and seen to catch up.
+fn archive(home: &Path) -> String {
+    if !cfg!(feature = "file") {
+        return String::new();
+    }
+    let path = home.join("events.ndjson").display().to_string();
+    format!(
+        "\n[sinks.archive]\ntype = \"file\"\npath = {path:?}\nrotate_bytes = \"64MiB\"\nkeep = 1\n"
     )
 }
 
@@ -129,14 +141,16 @@ fn explain(file: &Path, downstream: SocketAddr, admin: SocketAddr) -> std::io::R
 A simulated contact centre, a relay with two subscriptions to it, and a WebSocket sink are running.
 The simulator cuts each subscription again and again, as 8x8 does hourly; events come once, none is missing.
 
+The dashboard:         http://{admin}/
+
 Watch the events:      {program} tail --url http://{downstream}
   over SSE:            curl -N http://{downstream}/v1/events
   over WebSocket:      ws://{downstream}/v1/stream
   agents only:         curl -N 'http://{downstream}/v1/events?types=AgentStatusChange'
 What has been:         curl 'http://{downstream}/v1/history?limit=5'
-In a browser:          http://{downstream}/api/streaming/v1/TenantUpdates.jsp (tenant acmecorp01)
+In a browser:          http://{downstream}/api/streaming/v1/TenantUpdates.jsp
 As a client of 8x8:    ws://{downstream}/api/streaming/v1/clientconnect/subscribe/TenantUpdates?tenantId=acmecorp01&subsId=mine&desiredOutputType=JSON
-How the relay does:    http://{admin}/ (subscriptions, disconnects, metrics)
+For programs:          http://{admin}/v1/status and http://{admin}/metrics
 Its configuration:     {}
 
 Ctrl-C ends it and removes everything.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SET_COOKIE, VARY,
-    WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE, Entry, HeaderValue,
+    SET_COOKIE, VARY, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
@@ -79,7 +79,7 @@ impl Connection {
     async fn route(&self, head: &Parts, body: Incoming) -> Result<Answer, Answer> {
         let path = head.uri.path();
         if path == "/v1/session" {
-            return self.session(head, body).await;
+            return self.session(head, body).await.map_err(without_basic);
         }
         if head.method == Method::OPTIONS {
             return self.preflight(head);
@@ -332,6 +332,15 @@ fn refuse(refusal: Refusal) -> Answer {
             "a web page may not connect through this host name: see allowed_origins",
         ),
     }
+}
+
+/// A page that logs in says itself what is wrong; asked for Basic, a browser would put a window of
+/// its own before it.
+fn without_basic(mut refused: Answer) -> Answer {
+    if let Entry::Occupied(mut challenges) = refused.headers_mut().entry(WWW_AUTHENTICATE) {
+        challenges.insert(HeaderValue::from_static("Bearer"));
+    }
+    refused
 }
 
 fn only(methods: &'static str) -> Answer {

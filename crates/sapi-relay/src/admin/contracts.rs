@@ -1,8 +1,6 @@
 //! Owns `/v1/contracts`: what downstream teams build against, as documents that the binary carries.
 //! The end-to-end tests hold them against what a running relay answers and sends.
 
-use std::sync::Arc;
-
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -13,7 +11,6 @@ use relay_core::notice::Page;
 use serde::Serialize;
 
 use super::answer::Refused;
-use crate::relay::SharedState;
 
 const SCHEMA: &str = "application/schema+json";
 const OPENAPI: &str = "application/vnd.oai.openapi+json;version=3.1";
@@ -59,7 +56,7 @@ struct Row {
 }
 
 /// The routes, to be merged into the server's.
-pub(super) fn routes() -> Router<Arc<SharedState>> {
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/v1/contracts", get(list))
         .route("/v1/contracts/{name}", get(one))

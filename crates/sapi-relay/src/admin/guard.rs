@@ -11,17 +11,20 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use super::answer::Refused;
-use crate::config::Secret;
+use super::page;
+use super::sessions::Sessions;
+use crate::config::{Admin, Secret};
 use crate::relay::SharedState;
 
 /// Lets a request pass, or says why not.
 pub(super) async fn guard(
     State(state): State<Arc<SharedState>>,
+    State(sessions): State<Arc<Sessions>>,
     request: Request,
     next: Next,
 ) -> Response {
     let admin = &state.config().admin;
-    let allowed = authorised(request.headers(), admin.token.as_ref())
+    let allowed = authorised(request.headers(), admin.token.as_ref(), &sessions)
         .and_then(|()| local(request.method(), request.headers(), admin.listen));
     match allowed {
         Ok(()) => next.run(request).await,
@@ -37,8 +40,14 @@ pub(super) async fn guard(
                 );
             }
             let unauthorised = refused.0 == StatusCode::UNAUTHORIZED;
-            let mut answer = refused.into_response();
+            let page = unauthorised && request.uri().path() == "/";
+            let mut answer = if page {
+                page::locked()
+            } else {
+                refused.into_response()
+            };
             if unauthorised {
+                // Not Basic, which is let in as well: a browser would ask with a window of its own.
                 let realm = HeaderValue::from_static("Bearer realm=\"sapi-relay admin\"");
                 answer.headers_mut().insert(WWW_AUTHENTICATE, realm);
             }
@@ -47,13 +56,47 @@ pub(super) async fn guard(
     }
 }
 
-/// A token that is configured has to be shown: as Bearer, or as the password of Basic.
-fn authorised(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Refused> {
-    let Some(token) = token else { return Ok(()) };
+/// The same for a request that comes to show the token.
+pub(super) async fn guard_login(
+    State(state): State<Arc<SharedState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let listen = state.config().admin.listen;
+    match local(request.method(), request.headers(), listen) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// Refuses what a page of elsewhere could have made a browser ask by pointing its own name at
+/// loopback. Where there is a token, such a page does not have it.
+pub(super) fn not_rebound(headers: &HeaderMap, admin: &Admin) -> Result<(), Refused> {
+    let host = text(headers, &HOST).unwrap_or_default();
+    if admin.token.is_some() || is_own_host(host, admin.listen) {
+        return Ok(());
+    }
+    Err(foreign_host(host))
+}
+
+fn foreign_host(host: &str) -> Refused {
+    let why = format!("Host {host:?} is neither loopback nor admin.listen");
+    Refused(StatusCode::FORBIDDEN, why)
+}
+
+/// A token that is configured has to be shown: as Bearer, as the password of Basic, or by a session
+/// that was opened with it.
+fn authorised(
+    headers: &HeaderMap,
+    token: Option<&Secret>,
+    sessions: &Sessions,
+) -> Result<(), Refused> {
+    let Some(secret) = token else { return Ok(()) };
     let refused = |why: &str| Refused(StatusCode::UNAUTHORIZED, why.to_owned());
-    let Ok(token) = token.read() else {
-        return Err(refused("the admin token can't be read"));
-    };
+    let token = read(secret)?;
+    if !token.is_empty() && sessions.holds(headers, &token) {
+        return Ok(());
+    }
     let shown = text(headers, &AUTHORIZATION)
         .ok_or_else(|| refused("show the admin token: Authorization: Bearer"))?;
     let basic = sapi_protocol::parse_basic(shown).map(|basic| basic.password);
@@ -65,9 +108,22 @@ fn authorised(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Refused
         (None, Some(password)) => password,
         (None, None) => return Err(refused("show the admin token: Authorization: Bearer")),
     };
+    is_token(&shown, secret)
+}
+
+/// Whether a text is the token.
+pub(super) fn is_token(shown: &str, token: &Secret) -> Result<(), Refused> {
+    let token = read(token)?;
     let same = !token.is_empty() && bool::from(shown.as_bytes().ct_eq(token.as_bytes()));
-    same.then_some(())
-        .ok_or_else(|| refused("wrong admin token"))
+    let wrong = || Refused(StatusCode::UNAUTHORIZED, "wrong admin token".to_owned());
+    same.then_some(()).ok_or_else(wrong)
+}
+
+fn read(token: &Secret) -> Result<String, Refused> {
+    token.read().ok().ok_or_else(|| {
+        let why = "the admin token can't be read".to_owned();
+        Refused(StatusCode::UNAUTHORIZED, why)
+    })
 }
 
 /// A POST comes from a program, or from a page that this server served.
@@ -78,9 +134,7 @@ fn local(method: &Method, headers: &HeaderMap, listen: SocketAddr) -> Result<(),
     let forbidden = |why: String| Refused(StatusCode::FORBIDDEN, why);
     let host = text(headers, &HOST).unwrap_or_default();
     if !is_own_host(host, listen) {
-        return Err(forbidden(format!(
-            "Host {host:?} is neither loopback nor admin.listen"
-        )));
+        return Err(foreign_host(host));
     }
     if let Some(origin) = text(headers, &ORIGIN)
         && origin != format!("http://{host}")
@@ -133,8 +187,10 @@ mod tests {
     #[test]
     fn tokens() {
         let token = Secret::Literal("hunter2".into());
+        let none = Sessions::new(9464);
+        let authorised = |headers: HeaderMap, token| authorised(&headers, token, &none);
         let ask =
-            |value: &str| authorised(&headers(&[(AUTHORIZATION, value)]), Some(&token)).is_ok();
+            |value: &str| authorised(headers(&[(AUTHORIZATION, value)]), Some(&token)).is_ok();
         assert!(ask("Bearer hunter2"));
         assert!(ask("bearer  hunter2"));
         // admin:hunter2
@@ -149,10 +205,10 @@ mod tests {
         ] {
             assert!(!ask(wrong), "{wrong:?}");
         }
-        assert!(authorised(&HeaderMap::new(), Some(&token)).is_err());
-        assert!(authorised(&HeaderMap::new(), None).is_ok());
+        assert!(authorised(HeaderMap::new(), Some(&token)).is_err());
+        assert!(authorised(HeaderMap::new(), None).is_ok());
         let gone = Secret::File("/nowhere".into());
-        assert!(authorised(&headers(&[(AUTHORIZATION, "Bearer ")]), Some(&gone)).is_err());
+        assert!(authorised(headers(&[(AUTHORIZATION, "Bearer ")]), Some(&gone)).is_err());
     }
 
     #[test]

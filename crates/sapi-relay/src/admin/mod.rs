@@ -5,21 +5,27 @@ mod contracts;
 mod guard;
 mod health;
 mod lists;
+mod overview;
+mod page;
 mod retry;
 mod scrape;
 mod serving;
+mod sessions;
 mod status;
 mod steer;
+mod tail;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::Html;
 use axum::routing::{get, post};
 use relay_core::supervise::{Handle, Supervisor};
+use sessions::Sessions;
+use tail::Tails;
 use tokio::net::TcpListener;
 
 use crate::relay::SharedState;
@@ -34,48 +40,72 @@ pub(crate) fn start(
     let address = state.config().admin.listen;
     supervisor.spawn("admin", move |stop| {
         let bound = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let router = router(Arc::clone(&state));
+        let state = Arc::clone(&state);
         async move {
             let listener = match bound {
                 Some(listener) => listener,
                 None => TcpListener::bind(address).await?,
             };
-            serving::serve(listener, router, serving::Patience::default(), stop).await
+            let admin = Admin {
+                relay: state,
+                sessions: Arc::new(Sessions::new(listener.local_addr()?.port())),
+                tails: Tails::default(),
+            };
+            serving::serve(listener, router(admin), serving::Patience::default(), stop).await
         }
     })
 }
 
-fn router(state: Arc<SharedState>) -> Router {
+/// What requests are answered from.
+#[derive(Clone)]
+struct Admin {
+    relay: Arc<SharedState>,
+    sessions: Arc<Sessions>,
+    tails: Tails,
+}
+
+impl FromRef<Admin> for Arc<SharedState> {
+    fn from_ref(admin: &Admin) -> Self {
+        Self::clone(&admin.relay)
+    }
+}
+
+impl FromRef<Admin> for Arc<Sessions> {
+    fn from_ref(admin: &Admin) -> Self {
+        Self::clone(&admin.sessions)
+    }
+}
+
+impl FromRef<Admin> for Tails {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.tails.clone()
+    }
+}
+
+fn router(admin: Admin) -> Router {
+    let body = |request, next| serving::whole(request, next, serving::Patience::default().body);
+    // Whoever comes to log in has no session yet.
+    let login = Router::new()
+        .route("/v1/session", post(sessions::open).delete(sessions::close))
+        .layer(from_fn(body))
+        .layer(from_fn_with_state(admin.clone(), guard::guard_login));
     Router::new()
         .route("/v1/status", get(status::status))
+        .route("/v1/overview", get(overview::overview))
+        .route("/v1/events", get(tail::events))
         .route("/v1/gaps", get(lists::gaps))
         .route("/v1/dead-letters", get(lists::dead_letters))
         .route("/v1/dead-letters/retry", post(retry::retry))
         .route("/v1/sinks/{name}/{verb}", post(steer::steer))
         .merge(contracts::routes())
-        .route("/", get(index))
-        .layer(from_fn(|request, next| {
-            serving::whole(request, next, serving::Patience::default().body)
-        }))
-        .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
+        .route("/", get(page::index))
+        .layer(from_fn(body))
+        .layer(from_fn_with_state(admin.clone(), guard::guard))
+        .merge(login)
+        .route("/assets/{*name}", get(page::asset))
         // These three are open: probes and Prometheus hold no token.
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(scrape::metrics))
-        .with_state(state)
+        .with_state(admin)
 }
-
-async fn index() -> Html<&'static str> {
-    Html(INDEX)
-}
-
-const INDEX: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>sapi-relay</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}code{background:#eee;padding:0 .2rem}</style>
-<h1>sapi-relay</h1><p>The admin server of a relay.
-<ul><li><a href=/v1/status>/v1/status</a>: subscriptions, journal, sinks
-<li><a href=/v1/gaps>/v1/gaps</a>: what may have been lost
-<li><a href=/v1/dead-letters>/v1/dead-letters</a>: what could not be parsed or was refused
-<li><a href=/readyz>/readyz</a>, <a href=/livez>/livez</a>: probes
-<li><a href=/metrics>/metrics</a>: for Prometheus</ul>
-<p>Events are served by the websocket sinks: <code>sapi-relay tail</code> shows them.</html>
-";

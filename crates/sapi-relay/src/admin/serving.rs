@@ -5,12 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -48,6 +48,11 @@ impl Default for Patience {
         }
     }
 }
+
+/// Told when the connection that a request came on is to end: an answer that has no end of its own
+/// ends then.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ending(pub(super) CancellationToken);
 
 /// Serves until told to stop; requests under way are answered first.
 pub(super) async fn serve(
@@ -96,6 +101,8 @@ async fn converse(
     stop: CancellationToken,
     _place: OwnedSemaphorePermit,
 ) {
+    let ending = Ending::default();
+    let router = router.layer(Extension(ending.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
@@ -109,6 +116,7 @@ async fn converse(
                 () = sleep(patience.connection) => {}
             }
         } => {
+            ending.0.cancel();
             connection.as_mut().graceful_shutdown();
             timeout(patience.connection / 10, connection).await.unwrap_or(Ok(()))
         }
@@ -155,6 +163,7 @@ mod tests {
             let router = Router::new()
                 .route("/", get(|| async { "here" }))
                 .route("/post", post(|body: String| async { body }))
+                .route("/endless", get(endless))
                 .layer(from_fn(move |request, next| {
                     whole(request, next, short.body)
                 }));
@@ -232,6 +241,28 @@ mod tests {
             dawdlers.push(stream);
         }
         assert!(server.answer(GET).await.ends_with("here"));
+    }
+
+    async fn endless(Extension(ending): Extension<Ending>) -> Body {
+        Body::from_stream(futures_util::stream::once(async move {
+            ending.0.cancelled().await;
+            io::Result::Ok("bye")
+        }))
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_ends_with_the_server() {
+        let server = Server::start(Patience::default()).await;
+        let mut stream = server.connect().await;
+        let get = b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(get).await.unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.unwrap();
+        server.stop.cancel();
+        let mut rest = String::new();
+        let read = timeout(Duration::from_secs(20), stream.read_to_string(&mut rest)).await;
+        read.expect("the server closes").unwrap();
+        assert!(rest.ends_with("bye\r\n0\r\n\r\n"), "{rest}");
     }
 
     #[tokio::test]

@@ -98,41 +98,47 @@ struct Clients {
 
 /// Everything, as it is now.
 pub(super) async fn status(State(state): State<Arc<SharedState>>) -> Json<Status> {
-    let rows = state.sinks.rows().await;
-    let connected = rows.iter().map(|row| match row {
-        SinkRow::Listener { connected, .. } => *connected,
-        SinkRow::Worker(_) => 0,
-    });
-    let log = state.bus.log();
-    let cursor = |offset| state.bus.cursor(offset).to_string();
-    Json(Status {
-        version: env!("CARGO_PKG_VERSION"),
-        tenant: state.config().upstream.tenant_id.clone(),
-        epoch: state.bus.epoch().to_string(),
-        started_at: state.started_at.to_string(),
-        ready: state.checks().iter().all(|check| check.ok),
-        subscriptions: state
-            .boards
-            .iter()
-            .map(|board| subscription(board.snapshot()))
-            .collect(),
-        journal: Journal {
-            first: cursor(log.first()),
-            last: cursor(state.bus.last()),
-            bytes: log.bytes(),
-            oldest_at: log.oldest_time_ms().map(at),
-            writable: state.intake.writable(),
-            commit_ms: state.intake.last_commit_ms(),
-        },
-        bus: BusPart {
-            bytes: state.bus.memory_bytes(),
-            first: cursor(state.bus.memory_first()),
-        },
-        clients: Clients {
-            connected: connected.sum(),
-        },
-        sinks: rows.into_iter().map(sink).collect(),
-    })
+    Json(Status::of(&state).await)
+}
+
+impl Status {
+    pub(super) async fn of(state: &SharedState) -> Self {
+        let rows = state.sinks.rows().await;
+        let connected = rows.iter().map(|row| match row {
+            SinkRow::Listener { connected, .. } => *connected,
+            SinkRow::Worker(_) => 0,
+        });
+        let log = state.bus.log();
+        let cursor = |offset| state.bus.cursor(offset).to_string();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            tenant: state.config().upstream.tenant_id.clone(),
+            epoch: state.bus.epoch().to_string(),
+            started_at: state.started_at.to_string(),
+            ready: state.checks().iter().all(|check| check.ok),
+            subscriptions: state
+                .boards
+                .iter()
+                .map(|board| subscription(board.snapshot()))
+                .collect(),
+            journal: Journal {
+                first: cursor(log.first()),
+                last: cursor(state.bus.last()),
+                bytes: log.bytes(),
+                oldest_at: log.oldest_time_ms().map(at),
+                writable: state.intake.writable(),
+                commit_ms: state.intake.last_commit_ms(),
+            },
+            bus: BusPart {
+                bytes: state.bus.memory_bytes(),
+                first: cursor(state.bus.memory_first()),
+            },
+            clients: Clients {
+                connected: connected.sum(),
+            },
+            sinks: rows.into_iter().map(sink).collect(),
+        }
+    }
 }
 
 fn subscription(row: SubscriptionStatus) -> Subscription {

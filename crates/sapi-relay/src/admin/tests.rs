@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use relay_core::Admit as _;
 use relay_core::admit::{Connected, Received};
 use relay_core::dead_letters::{DeadLetter, Origin};
+use relay_core::{Admit as _, NoticeDraft, NoticeKind};
 use sapi_protocol::Framer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -442,4 +444,163 @@ async fn the_relay_ends_by_itself_with_70_when_its_commit_thread_has_panicked() 
     let text = failure.to_string();
     assert!(text.contains("the commit thread has panicked"), "{text}");
     drop(home);
+}
+
+/// The head and the beginning of the body that a request is answered with.
+async fn raw(relay: &Relay, head: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(relay.admin_address()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // The head, and of a stream its first chunk.
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+    }
+    (stream, String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// What an answer holds once it holds something, with what of it came before.
+async fn until_read(stream: &mut TcpStream, before: String, wanted: &str) -> String {
+    let mut text = before.into_bytes();
+    let limit = std::time::Duration::from_secs(30);
+    let read = tokio::time::timeout(limit, async {
+        while !String::from_utf8_lossy(&text).contains(wanted) {
+            assert_ne!(stream.read_buf(&mut text).await.unwrap(), 0, "{wanted}");
+        }
+    });
+    read.await.expect(wanted);
+    String::from_utf8(text).unwrap()
+}
+
+fn get(running: &Running, path: &str, headers: &str) -> String {
+    let host = running.relay.admin_address();
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_is_what_the_dashboard_draws() {
+    let running = running("").await;
+    running.receive(&format!("{}{}", event(1), event(2))).await;
+    running.receive("{\"broken\": nope}\n").await;
+    let overview = running.json("/v1/overview").await;
+    assert_eq!(overview["status"]["tenant"], "acmecorp01");
+    assert_eq!(overview["committed"], 2);
+    assert!(overview["commits"].as_u64() >= Some(1), "{overview}");
+    assert_eq!(overview["dead_letters"]["upstream"], 1.0, "{overview}");
+    assert_eq!(overview["checks"][0]["name"], "journal");
+    assert_eq!(overview["gaps"], json!([]), "{overview}");
+    for number in [1, 2] {
+        let text = format!("disconnected for the {number}. time");
+        let draft = NoticeDraft::new(NoticeKind::Disconnected, text);
+        running.state().notices.raise(draft);
+    }
+    let both = async {
+        loop {
+            let overview = running.json("/v1/overview?seen=notice:unknown").await;
+            if overview["gaps"].as_array().unwrap().len() == 2 {
+                return overview;
+            }
+        }
+    };
+    let limit = std::time::Duration::from_secs(30);
+    let both = tokio::time::timeout(limit, both).await.unwrap();
+    let latest = both["gaps"][1]["id"].as_str().unwrap();
+    let seen = running.json(&format!("/v1/overview?seen={latest}")).await;
+    assert!(seen.get("gaps").is_none(), "{seen}");
+    assert_eq!(seen["notices"]["disconnected"], 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_shows_what_is_wanted_and_is_bounded() {
+    let running = running("").await;
+    running.receive(&event(1)).await;
+    let (mut stream, answer) = raw(&running.relay, &get(&running, "/v1/events", "")).await;
+    assert!(
+        answer.contains("content-type: text/event-stream"),
+        "{answer}"
+    );
+    let text = until_read(&mut stream, answer, "}]").await;
+    assert!(
+        text.contains("data: [{") && text.contains(r#""key":"a1""#),
+        "{text}"
+    );
+    let (mut other, others) = raw(
+        &running.relay,
+        &get(&running, "/v1/events?types=Interaction/*", ""),
+    )
+    .await;
+    let cursor = running.json("/v1/status").await["journal"]["last"].clone();
+    let resumed = format!("Last-Event-ID: {}\r\n", cursor.as_str().unwrap());
+    let (mut third, thirds) = raw(&running.relay, &get(&running, "/v1/events", &resumed)).await;
+    let large = event(2).replace("a1", &"x".repeat(20_000));
+    running.receive(&large).await;
+    let text = until_read(&mut third, thirds, "}]").await;
+    assert!(text.len() < 20_000 + 16_384, "cut: {}", text.len());
+    assert!(!text.contains(r#""key":"a1""#), "seen before: {text}");
+    let notice = NoticeDraft::new(NoticeKind::Clock, "the clock jumped");
+    running.state().notices.raise(notice);
+    running.state().intake.flush().await;
+    let text = until_read(&mut other, others, "the clock jumped").await;
+    assert!(!text.contains("AgentStatusChange"), "{text}");
+
+    let mut more = Vec::new();
+    let refused = loop {
+        let (stream, answer) = raw(&running.relay, &get(&running, "/v1/events", "")).await;
+        if !answer.starts_with("HTTP/1.1 200") {
+            break answer;
+        }
+        more.push(stream);
+        assert!(more.len() < 20, "there is an end");
+    };
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    let (_, refused) = raw(&running.relay, &get(&running, "/v1/events?types=[", "")).await;
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    let elsewhere = "GET /v1/events HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    let (_, refused) = raw(&running.relay, elsewhere).await;
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_stands_for_the_token_and_for_nothing_more() {
+    let running = running("token = 'letmein'").await;
+    let host = running.relay.admin_address();
+    let post = |path: &str, more: &str, body: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let status = |answer: &str| answer.get(9..12).unwrap_or_default().to_owned();
+    let ask = async |request: String| raw(&running.relay, &request).await.1;
+    let login = |token: &str| post("/v1/session", "", &json!({ "token": token }).to_string());
+    assert_eq!(status(&ask(login("guess")).await), "401");
+    assert_eq!(status(&ask(post("/v1/session", "", "x")).await), "400");
+    let foreign = post("/v1/session", "Origin: http://evil.example\r\n", "{}");
+    assert_eq!(status(&ask(foreign).await), "403");
+    let opened = ask(login("letmein")).await;
+    assert_eq!(status(&opened), "204");
+    assert!(opened.contains("; HttpOnly; SameSite=Strict"), "{opened}");
+    let cookie = opened.split("set-cookie: ").nth(1).unwrap();
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    for path in ["/", "/v1/status", "/v1/overview", "/v1/events"] {
+        let with = ask(get(&running, path, &cookie)).await;
+        assert_eq!(status(&with), "200", "{path}");
+        let without = ask(get(&running, path, "")).await;
+        assert_eq!(status(&without), "401", "{path}");
+        assert!(without.contains("Bearer realm"), "{without}");
+    }
+    let pause = |more: &str| post("/v1/sinks/archive/pause", more, "{}");
+    assert_eq!(status(&ask(pause("")).await), "401");
+    let foreign = format!("{cookie}Origin: http://evil.example\r\n");
+    assert_eq!(status(&ask(pause(&foreign)).await), "403");
+    assert_eq!(status(&ask(pause(&cookie)).await), "200");
+    assert_eq!(
+        status(&ask(get(&running, "/assets/main.js", "")).await),
+        "200"
+    );
+    let close = format!("DELETE /v1/session HTTP/1.1\r\nHost: {host}\r\n{cookie}\r\n");
+    assert!(ask(close).await.contains("Max-Age=0"));
+    assert_eq!(
+        status(&ask(get(&running, "/v1/status", &cookie)).await),
+        "401"
+    );
 }

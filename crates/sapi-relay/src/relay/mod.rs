@@ -64,7 +64,7 @@ use crate::config::Config;
 use crate::failure::{CONFIG, Failure, LOCKED, SOFTWARE};
 
 pub(crate) use probe::probe;
-pub(crate) use shared::{SharedState, now_ms};
+pub(crate) use shared::{Check, SharedState, now_ms};
 pub(crate) use signals::Signals;
 pub(crate) use sinks::{SinkRow, Sinks};
 

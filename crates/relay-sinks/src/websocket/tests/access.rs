@@ -98,6 +98,8 @@ async fn a_session_needs_a_token_from_a_page_of_the_relay() {
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{answer}"
         );
+        // A browser would ask for it in a window of its own.
+        assert!(!answer.contains("Basic"), "{answer}");
     }
 }
 
