@@ -10,7 +10,7 @@ help: ## List the targets
 setup: ## Install what the build needs (apt where root or sudo is there)
 	@scripts/setup
 
-servers: setup ## Provide the real servers of the tests: Kafka, NATS, RabbitMQ
+servers: setup ## Provide the real servers of the tests: Kafka, NATS, RabbitMQ, Chromium
 	@set -e; for server in scripts/servers/*; do $$server; done
 
 tools: setup ## Provide what the packaging is checked with: Helm, schemas, linters

@@ -1,6 +1,7 @@
 //! End-to-end tests, one binary: the real relay as a child process against the simulator.
 
 mod architecture;
+mod browser;
 mod contracts;
 mod cursors;
 mod delivery;

@@ -2,6 +2,7 @@
 //! clients that speak to it over real sockets. It knows the product's face, not its insides.
 
 pub mod arrivals;
+pub mod browser;
 pub mod client;
 pub mod exposition;
 pub mod http;

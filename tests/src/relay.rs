@@ -35,6 +35,8 @@ pub struct Setup {
     pub more: String,
     /// More keys of `[sinks.downstream]`, as TOML lines.
     pub downstream_keys: String,
+    /// More keys of `[admin]`, as TOML lines.
+    pub admin_keys: String,
     /// `log.level`.
     pub log: String,
 }
@@ -51,6 +53,7 @@ impl Setup {
             dir: None,
             more: String::new(),
             downstream_keys: String::new(),
+            admin_keys: String::new(),
             log: "info".to_owned(),
         }
     }
@@ -79,6 +82,7 @@ impl Setup {
             upstream_keys,
             more,
             downstream_keys,
+            admin_keys,
             log,
             ..
         } = self;
@@ -96,6 +100,7 @@ dir = {dir:?}
 
 [admin]
 listen = "127.0.0.1:0"
+{admin_keys}
 
 [log]
 level = "{log}"

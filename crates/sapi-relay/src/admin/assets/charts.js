@@ -79,6 +79,6 @@ export class Chart {
   style({ colour: name, fill }) {
     const stroke = colour(name);
     const faint = stroke.replace("rgb(", "rgba(").replace(")", ", 0.14)");
-    return { stroke, width: 1.75, fill: fill ? faint : undefined, points: { show: false } };
+    return { stroke, width: 1.75, fill: fill ? faint : undefined, points: { show: false }, spanGaps: true };
   }
 }
