@@ -223,6 +223,14 @@ pub struct Intake {
 }
 
 impl Intake {
+    fn new(queue: &Arc<Queue>, gate: watch::Receiver<Gate>, board: &Arc<Board>) -> Self {
+        Self {
+            queue: Arc::clone(queue),
+            gate,
+            board: Arc::clone(board),
+        }
+    }
+
     /// Whether upstream sockets may be open.
     pub fn gate(&self) -> watch::Receiver<Gate> {
         self.gate.clone()

@@ -8,8 +8,6 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
-use crate::status::SinkState;
-
 /// Buckets from 100 µs to 100 s, for everything that is a duration.
 const SECONDS: [f64; 19] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -84,7 +82,7 @@ metrics! {
     journal_commit_duration_seconds: Histogram,
     /// Bytes of the journal on disk.
     journal_bytes: IntGauge,
-    /// Bytes that the journal may hold (journal.retention_bytes).
+    /// Bytes that the journal may hold, by its configuration.
     journal_retention_bytes: IntGauge,
     /// Bytes that are free on the journal's volume.
     journal_volume_available_bytes: IntGauge,
@@ -247,8 +245,10 @@ mod tests {
         metrics.forget_sink("gone");
         let families = metrics.registry.gather();
         let left = |sink: &str| {
-            let series = families.iter().flat_map(|family| family.get_metric());
-            let labels = series.flat_map(|series| series.get_label());
+            let series = families
+                .iter()
+                .flat_map(prometheus::proto::MetricFamily::get_metric);
+            let labels = series.flat_map(prometheus::proto::Metric::get_label);
             labels.filter(|label| label.value() == sink).count()
         };
         assert_eq!(

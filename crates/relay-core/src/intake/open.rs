@@ -177,11 +177,7 @@ fn start(
         keeper.full();
     }
     let stop = StopOnDrop(Arc::clone(&queue));
-    let intake = Intake {
-        queue: Arc::clone(&queue),
-        gate: gate_seen,
-        board: Arc::clone(&board),
-    };
+    let intake = Intake::new(&queue, gate_seen, &board);
     let retention = Retention::new(config.journal, last_ms, &keeper);
     keeper.ages = Some(retention.now_ms());
     let publisher = Publisher {

@@ -47,7 +47,7 @@ impl Buffers {
     pub(super) fn share(&self, mut written: Vec<u8>) -> Shared {
         let spare = written.capacity() - written.len();
         if spare <= written.len() / 4 {
-            let bytes = if self.fits(&written) {
+            let bytes = if Self::fits(&written) {
                 Bytes::from_owner(Lent {
                     buffer: written,
                     home: self.clone(),
@@ -58,7 +58,7 @@ impl Buffers {
             return Shared { bytes, spare };
         }
         // A large buffer for few bytes: they are copied out, so that memory holds what it says.
-        let bytes = if self.fits(&written) {
+        let bytes = if Self::fits(&written) {
             let bytes = Bytes::copy_from_slice(&written);
             self.put(written);
             bytes
@@ -69,7 +69,7 @@ impl Buffers {
         Shared { bytes, spare: 0 }
     }
 
-    fn fits(&self, buffer: &Vec<u8>) -> bool {
+    fn fits(buffer: &Vec<u8>) -> bool {
         (LARGE..=LARGEST).contains(&buffer.capacity())
     }
 

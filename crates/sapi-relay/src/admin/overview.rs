@@ -26,7 +26,7 @@ pub(super) struct Overview {
     /// The relay's clock: a browser's may differ.
     now: String,
     status: Status,
-    checks: [Check; 2],
+    checks: [Check; 3],
     /// Events committed since the start, and the commits: their number and the time they took.
     committed: u64,
     commits: u64,
