@@ -98,7 +98,7 @@ async fn dead_sinks_cost_neither_memory_nor_the_others_anything() {
         events: events() as u64,
         batch: 64,
         rate: RATE,
-        event_bytes: 768,
+        event_bytes: 1024,
     };
     let config = Config {
         burst: Some(burst),

@@ -25,6 +25,8 @@ async fn a_pause_is_durable_and_costs_nothing() {
         (&"hook".into(), &"paused".into())
     );
     world.emit_many(3);
+    // What upstream has sent to a relay that dies before it has written it is lost.
+    world.arrived().await;
     // What was answered is durable.
     let world = world.kill().await;
     let behind = |row: &Value| row["lag_events"].as_u64() >= Some(3);

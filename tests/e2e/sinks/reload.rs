@@ -136,7 +136,8 @@ async fn destinations_that_do_not_answer_are_left_together() {
     let stays = hook("stays", &receiver.url("/"), "");
     let names = ["one", "two", "three", "four"];
     let mut world = World::start(|_| {
-        let hangs = |name: &str| hook(name, &hanging.url(name), "timeout = \"60s\"");
+        let url = hanging.url("/");
+        let hangs = |name: &str| hook(name, &url, "timeout = \"60s\"");
         let hanging: String = names.into_iter().map(hangs).collect();
         // It stands at the end of the file: keys of another section follow no more.
         format!("{stays}{hanging}[shutdown]\ntimeout = \"3s\"\n")

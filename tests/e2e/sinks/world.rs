@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use relay_tests::relay::{Setup, offset};
 use relay_tests::servers::receiver::{Answer, Receiver};
-use relay_tests::{Relay, http, soon};
+use relay_tests::{Relay, Stream, http, soon};
 use sapi_sim::{Config, DEMO_TOKEN, Simulator};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -104,22 +104,36 @@ impl World {
         self.sink(name, state, |row| row["state"] == state).await
     }
 
+    /// Waits until everything that was emitted is in the journal; returns the offset of the last of it,
+    /// which notices stand before.
+    pub(super) async fn arrived(&self) -> u64 {
+        let url = self.relay.downstream("/v1/stream?from=earliest").await;
+        let mut stream = Stream::connect(&url).await;
+        let last = format!("\"sequenceId\":{},", self.numbers.load(Relaxed));
+        loop {
+            let event = stream.next_event().await;
+            if !event.is_notice() && event.data.get().contains(&last) {
+                return offset(&event.relaycursor.into());
+            }
+        }
+    }
+
     /// Waits until a sink has passed everything that was emitted.
     pub(super) async fn settled(&self, name: &str) {
-        let emitted = self.numbers.load(Relaxed);
-        let settled = |status: &Value| {
-            let row = row(status, name);
-            let level = row.is_some_and(|row| row["lag_events"] == 0);
-            level && offset(&status["journal"]["last"]) >= emitted
-        };
-        self.relay.status_where("everything settled", settled).await;
+        let last = self.arrived().await;
+        let settled = |row: &Value| row["lag_events"] == 0 && offset(&row["cursor"]) >= last;
+        self.sink(name, "everything settled", settled).await;
     }
 
     /// When the subscription was connected.
     pub(super) async fn connected_at(&self) -> String {
-        let status = self.relay.status().await;
-        let at = status["subscriptions"][0]["connected_at"].as_str();
-        at.unwrap().to_owned()
+        let at = |status: &Value| {
+            let at = status["subscriptions"][0]["connected_at"].as_str();
+            at.map(ToOwned::to_owned)
+        };
+        // The simulator knows of a connection before the relay shows it.
+        let connected = |status: &Value| at(status).is_some();
+        at(&self.relay.status_where("connected", connected).await).unwrap()
     }
 
     /// A metric of a sink.
