@@ -2,13 +2,16 @@
 //! with one id, one stays away.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use relay_tests::proxy::Proxy;
 use relay_tests::relay::offset;
-use relay_tests::servers::kafka::{self, KafkaServer};
-use relay_tests::{Relay, load};
+use relay_tests::servers::kafka::{self, KafkaServer, Plan};
+use relay_tests::{PATIENCE, Relay, load};
 use rustix::process::Signal;
 use sapi_sim::Simulator;
 
@@ -18,6 +21,8 @@ use super::relay::{RATE, drained, row, setup, simulator};
 const TOPIC: &str = "sapi.acmecorp01";
 /// What a sink says whose producer was ended, though nobody took its id.
 const ENDED: &str = "the brokers have ended it";
+/// And one whose id was taken.
+const TAKEN: &str = "fenced: another producer has taken";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_once_through_kills() {
@@ -56,6 +61,47 @@ fn assert_once(found: &[Record], emitted: &[Bytes]) {
     assert_eq!(found.len(), emitted.len());
     for (record, emitted) in found.iter().zip(emitted) {
         assert_eq!(record.value, emitted.as_ref());
+    }
+}
+
+/// Sees whether a transaction is open that has written to the topic: beyond it nothing is committed.
+struct Ends {
+    all: BaseConsumer,
+    committed: BaseConsumer,
+}
+
+impl Ends {
+    fn new(config: &ClientConfig) -> Arc<Self> {
+        let consumer = |isolation: &str| {
+            let mut config = config.clone();
+            config.set("group.id", "tests");
+            config.set("isolation.level", isolation);
+            config.create().unwrap()
+        };
+        Arc::new(Self {
+            all: consumer("read_uncommitted"),
+            committed: consumer("read_committed"),
+        })
+    }
+
+    fn is_open(&self) -> bool {
+        let end = |consumer: &BaseConsumer| {
+            let marks = consumer.fetch_watermarks(TOPIC, 0, PATIENCE);
+            marks.unwrap().1
+        };
+        let all = end(&self.all);
+        end(&self.committed) < all
+    }
+
+    /// Returns once one is open, or none.
+    async fn wait_for(self: &Arc<Self>, open: bool) {
+        let what = format!("a transaction to be open: {open}");
+        relay_tests::until(&what, || async {
+            let ends = Arc::clone(self);
+            let found = tokio::task::spawn_blocking(move || ends.is_open()).await;
+            (found.unwrap() == open).then_some(())
+        })
+        .await;
     }
 }
 
@@ -134,8 +180,28 @@ async fn stopped_for_longer_than_a_transaction_may_last() {
     let _alone = load::alone().await;
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
     let proxy = Proxy::start(nowhere).await;
-    let soon = "transaction.abort.timed.out.transaction.cleanup.interval.ms=100";
-    let server = KafkaServer::start_behind(proxy.address(), soon).await;
+    let server = KafkaServer::start_as(Plan {
+        advertised: Some(proxy.address()),
+        settings: "transaction.abort.timed.out.transaction.cleanup.interval.ms=100\n\
+                   sasl.enabled.mechanisms=PLAIN\n\
+                   listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+                   org.apache.kafka.common.security.plain.PlainLoginModule required user_tests=\"right\";"
+            .to_owned(),
+        // The way of the test itself, past the proxy.
+        listeners: vec!["SASL_PLAINTEXT"],
+        ..Plan::default()
+    })
+    .await;
+    let mut past = server.client();
+    past.set(
+        "bootstrap.servers",
+        server.address_of("SASL_PLAINTEXT").to_string(),
+    )
+    .set("security.protocol", "sasl_plaintext")
+    .set("sasl.mechanism", "PLAIN")
+    .set("sasl.username", "tests")
+    .set("sasl.password", "right");
+    let ends = Ends::new(&past);
     proxy.retarget(server.address());
     server.create_topic(TOPIC, 1, &[]).await;
     let short = "exactly_once = true\ntransactional_id = \"same\"\nlibrdkafka.transaction.timeout.ms = 2000";
@@ -158,32 +224,39 @@ async fn stopped_for_longer_than_a_transaction_may_last() {
             .await
     };
     passes(&relay, 200).await;
-    // A transaction takes several round trips: most of the time one is open.
-    proxy.delay(Duration::from_millis(40));
-    let mut stops = 0;
-    while !relay.log().contains(ENDED) {
+    // A transaction takes three round trips: partitions are added, records are written, it is ended. What
+    // is to be met is the second: then records are acknowledged while nobody hears it.
+    proxy.delay(Duration::from_millis(150));
+    let (mut stops, mut ended) = (0, 0);
+    while ended == 0 || !relay.log().contains(ENDED) {
         stops += 1;
-        assert!(stops <= 15, "no transaction was open in any stop");
-        passes(&relay, cursor(&relay).await).await;
+        assert!(stops <= 15, "{ended} transactions ended, and none said so");
+        ends.wait_for(false).await;
+        ends.wait_for(true).await;
         relay.signal(Signal::STOP);
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        // What was under way has arrived: what is open now stays open until the brokers end it.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let open = ends.is_open();
+        ends.wait_for(false).await;
         relay.signal(Signal::CONT);
+        ended += u32::from(open);
         passes(&relay, cursor(&relay).await + 200).await;
+        eprintln!("stop {stops}: {ended} transactions ended by the brokers");
     }
-    eprintln!("ended by the brokers in stop {stops}");
     proxy.heal();
     simulator.set_rate(0.0);
     relay
         .status_where("everything delivered", |status| {
             let emitted = relay_tests::ledger::emitted(&simulator).len() as u64;
-            offset(&status["journal"]["last"]) >= emitted
+            // The first is the notice of the connection.
+            offset(&status["journal"]["last"]) > emitted
                 && row(status)["lag_events"] == 0
                 && row(status)["state"] == "running"
         })
         .await;
     let emitted = relay_tests::ledger::emitted(&simulator);
     assert_once(&records::all(&server, TOPIC).await, &emitted);
-    assert!(!relay.log().contains("fenced"), "{}", relay.log());
+    assert!(!relay.log().contains(TAKEN), "{}", relay.log());
 
     // Another takes the id while this one is stopped.
     let other = super::relay::simulator(200_000).await;
@@ -206,5 +279,5 @@ async fn stopped_for_longer_than_a_transaction_may_last() {
     let text = row(&fenced)["last_error"]["text"].as_str().unwrap();
     assert!(text.contains("fenced") && text.contains("same"), "{text}");
     passes(&second, cursor(&second).await).await;
-    assert!(!second.log().contains("fenced"), "{}", second.log());
+    assert!(!second.log().contains(TAKEN), "{}", second.log());
 }

@@ -1,5 +1,7 @@
 //! What goes wrong with Kafka, and what an operator can do about it. It knows error codes, and no connection.
 
+use std::path::Path;
+
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use relay_core::sink::{Failure, Next};
 
@@ -78,6 +80,15 @@ pub(super) fn secret(error: &std::io::Error) -> Failure {
     }
 }
 
+/// A file that TLS needs can't be read.
+pub(super) fn file(path: &Path, error: &std::io::Error) -> Failure {
+    Failure {
+        next: Next::Blocked,
+        text: format!("reading {}: {error}", path.display()),
+        remedy: "check tls.*, and that the relay's user may read the file".to_owned(),
+    }
+}
+
 /// Whether an error speaks of the connection, and so of everything that goes over it.
 pub(super) fn is_of_connection(code: Code) -> bool {
     matches!(
@@ -88,6 +99,17 @@ pub(super) fn is_of_connection(code: Code) -> bool {
             | Code::IllegalSASLState
             | Code::SSL
     )
+}
+
+/// Whether the broker has refused our certificate, or that we have none. With TLS 1.3 it says so once the
+/// handshake is over: to librdkafka that is but a connection that has ended.
+pub(super) fn is_refused_certificate(reason: &str) -> bool {
+    let alert = reason.split_once("SSL routines:").map(|(_, text)| text);
+    let alert = alert.and_then(|text| text.split_once(" alert "));
+    alert.is_some_and(|(_, name)| {
+        let alerts = ["certificate", "unknown ca", "access denied"];
+        alerts.iter().any(|alert| name.contains(alert))
+    })
 }
 
 /// Whether a topic is missing, and brokers may still be making it.

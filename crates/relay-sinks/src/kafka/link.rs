@@ -102,6 +102,8 @@ impl Link {
     fn create(config: &Config, alone: bool) -> Result<Self, Failure> {
         let mut client = client(config)?;
         own(&mut client, config);
+        // That a broker has hung up is said at this level.
+        client.set_log_level(RDKafkaLogLevel::Info);
         if alone {
             client.set("batch.num.messages", "1");
         }
@@ -236,6 +238,8 @@ pub(super) fn client(config: &Config) -> Result<ClientConfig, Failure> {
         ];
         for (name, path) in files {
             if let Some(path) = path {
+                // librdkafka would say neither which file it is nor why.
+                std::fs::File::open(path).map_err(|error| failure::file(path, &error))?;
                 client.set(name, path.to_string_lossy());
             }
         }

@@ -20,3 +20,19 @@ fn librdkafka_judges_the_rest() {
     assert!(misspelt.ends_with("did you mean linger.ms?"), "{misspelt}");
     assert_eq!(format!("{properties:?}"), "[\"linger.ms\"]");
 }
+
+#[test]
+fn a_refused_certificate_is_told_from_a_connection_that_ends() {
+    let receiving =
+        "ssl://broker:9093/1: Receive failed: error:0A00045C:SSL routines::tlsv13 alert";
+    for alert in ["certificate required: SSL alert number 116", "unknown ca"] {
+        let reason = format!("{receiving} {alert} (after 4ms in state APIVERSION_QUERY)");
+        assert!(failure::is_refused_certificate(&reason), "{reason}");
+    }
+    for reason in [
+        &format!("{receiving} internal error: SSL alert number 80"),
+        "ssl://certificate:9093/1: Disconnected: connection closed by peer",
+    ] {
+        assert!(!failure::is_refused_certificate(reason), "{reason}");
+    }
+}

@@ -144,8 +144,8 @@ impl Watch {
             }
             if let Some(said) = self.said().as_ref() {
                 failure.text = format!("{} ({said})", failure.text);
-                // A guess of librdkafka's, when a broker hangs up at once: one that is starting does so too.
-                if said.contains("security.protocol") {
+                // The port may want TLS, or a name; a broker that is starting hangs up too.
+                if said.contains("Disconnected") {
                     failure::MISMATCH.clone_into(&mut failure.remedy);
                 }
             }
@@ -165,6 +165,12 @@ impl ClientContext for Context {
             level,
             Level::Emerg | Level::Alert | Level::Critical | Level::Error | Level::Warning
         );
+        // A broker that hangs up is no error to librdkafka: it is said here, and nowhere else.
+        if facility == "FAIL" {
+            let thread = line.strip_prefix("[thrd:");
+            let reason = thread.and_then(|thread| thread.split_once("]: "));
+            *self.0.said() = Some(reason.map_or(line, |(_, reason)| reason).to_owned());
+        }
         // Its worker says what failed: these lines are for whoever looks for the reason.
         if grave && count.is_power_of_two() {
             tracing::info!(%sink, facility, lines = count, "librdkafka: {line}");
@@ -174,8 +180,14 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = failure::code(&error);
-        *self.0.said() = Some(reason.to_owned());
+        let code = match failure::code(&error) {
+            Code::BrokerTransportFailure if failure::is_refused_certificate(reason) => Code::SSL,
+            code => code,
+        };
+        // That none is left says nothing of why.
+        if code != Code::AllBrokersDown || self.0.said().is_none() {
+            *self.0.said() = Some(reason.to_owned());
+        }
         if failure::is_fenced(code) {
             self.0.fenced();
         }
