@@ -24,7 +24,7 @@ const MESSAGES: u64 = 1_000;
 const WINDOW: usize = 8_192;
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
-    let events = bench.events(400_000);
+    let events = bench.events(200_000);
     let journal = filled(bench, events).await?;
     let nats = NatsServer::start().await;
     let keys = format!(

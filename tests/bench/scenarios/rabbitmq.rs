@@ -25,7 +25,7 @@ const MESSAGES: usize = 1_000;
 const WINDOW: usize = 8_192;
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Row>> {
-    let events = bench.events(200_000);
+    let events = bench.events(50_000);
     let journal = filled(bench, events).await?;
     let rabbit = RabbitServer::start().await;
     let admin = rabbit.client().await;
