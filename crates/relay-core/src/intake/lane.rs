@@ -4,7 +4,6 @@
 //! The publisher goes along with the group and comes back with what became of it: whoever holds it
 //! is the only one who writes. While little arrives nothing is sent: a commit on the spot is earlier.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,9 +13,8 @@ use relay_journal::Group;
 
 use super::Queue;
 use super::publish::{Lost, Publisher, Staged};
-use super::queue::Queued;
 
-type Outcome = Result<VecDeque<Queued>, Lost>;
+type Outcome = Result<(), Lost>;
 
 /// The lane, in the commit thread's hand.
 #[derive(Debug)]
@@ -26,7 +24,6 @@ pub(super) struct Lane {
     /// Where the next group begins: behind all that was handed over, committed or not.
     follows: Group,
     queue: Arc<Queue>,
-    spare: VecDeque<Queued>,
     to: SyncSender<(Box<Publisher>, Staged)>,
     back: Receiver<(Box<Publisher>, Outcome)>,
     thread: JoinHandle<()>,
@@ -64,7 +61,6 @@ impl Lane {
             home: Some(Box::new(publisher)),
             follows,
             queue,
-            spare: VecDeque::new(),
             to,
             back,
             thread,
@@ -81,17 +77,12 @@ impl Lane {
         self.home.as_deref()
     }
 
-    /// Emptied items, to be used again.
-    pub(super) fn spare(&mut self) -> VecDeque<Queued> {
-        std::mem::take(&mut self.spare)
-    }
-
     /// Publishes a group on the spot, after what is under way.
     pub(super) fn publish(&mut self, staged: Staged) -> Result<(), Lost> {
         let publisher = self.land()?;
         let follows = staged.group.after();
-        let spare = publisher.publish(staged)?;
-        (self.follows, self.spare) = (follows, spare);
+        publisher.publish(staged)?;
+        self.follows = follows;
         Ok(())
     }
 
@@ -124,10 +115,7 @@ impl Lane {
             std::panic::resume_unwind(Box::new("the lane's thread has panicked"));
         };
         match outcome {
-            Ok(spare) => {
-                self.spare = spare;
-                Ok(publisher)
-            }
+            Ok(()) => Ok(publisher),
             Err(lost) => {
                 self.home = Some(publisher);
                 Err(lost)

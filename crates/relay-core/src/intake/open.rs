@@ -18,7 +18,7 @@ use super::lane::Lane;
 use super::publish::Publisher;
 use super::retention::{Retention, wall_ms};
 use super::stage::{self, Stage};
-use super::thread::{Committer, Rhythm};
+use super::thread::{Committer, Finished, Rhythm};
 use super::{Board, CloseError, Core, CoreConfig, Intake, Queue, StopOnDrop};
 use crate::admit::Gate;
 use crate::cursor::Cursor;
@@ -199,6 +199,7 @@ fn start(
         board,
         window: config.journal.commit_window,
         rhythm: Rhythm::new(Instant::now()),
+        finished: Finished::default(),
     };
     let thread = spawn(committer)?;
     Ok(Core {

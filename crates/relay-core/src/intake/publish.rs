@@ -62,9 +62,8 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Makes a group durable, visible and acknowledged, however long it takes. Returns the items,
-    /// emptied, to be used again.
-    pub(super) fn publish(&mut self, staged: Staged) -> Result<VecDeque<Queued>, Lost> {
+    /// Makes a group durable, visible and acknowledged, however long it takes.
+    pub(super) fn publish(&mut self, staged: Staged) -> Result<(), Lost> {
         let Staged {
             group,
             documents,
@@ -93,13 +92,12 @@ impl Publisher {
             self.dead_letters.age(now_ms);
         }
         self.board.committed();
-        let Some(Done { mut items, ticket }) = done else {
-            return Ok(VecDeque::new());
-        };
-        self.queue.committed(ticket);
-        // Only now is there room for what waits.
-        items.clear();
-        Ok(items)
+        if let Some(Done { items, ticket }) = done {
+            self.queue.committed(ticket);
+            // Only now is there room for what waits.
+            drop(items);
+        }
+        Ok(())
     }
 
     /// Keeps what could not be parsed. What can't be kept now is tried again, up to a bound.

@@ -1,6 +1,7 @@
 //! The commit thread: takes what was admitted, has it judged, and sees to it that it is committed
 //! and made visible before it is forgotten. It sleeps while there is nothing to do.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use sapi_protocol::Framed;
 use super::keeper::RETRY;
 use super::lane::Lane;
 use super::publish::{Done, Lost, Publisher, Staged};
-use super::queue::{GROUP_BYTES, Item, Taken};
+use super::queue::{GROUP_BYTES, Item, Queued, Taken};
 use super::retention::{self, Retention, wall_ms};
 use super::stage::Stage;
 use super::{Board, CloseError, Queue};
@@ -39,6 +40,24 @@ pub(super) struct Committer {
     pub(super) board: Arc<Board>,
     pub(super) window: Duration,
     pub(super) rhythm: Rhythm,
+    pub(super) finished: Finished,
+}
+
+/// Items that have been staged to the last document, since the last group was handed over.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    items: VecDeque<Queued>,
+    ticket: u64,
+}
+
+impl Finished {
+    /// They go along with the group that holds their last document, so that their share of the queue
+    /// is free as soon as that is durable: a large message or a full queue makes many groups.
+    fn take(&mut self) -> Option<Done> {
+        let items = std::mem::take(&mut self.items);
+        let ticket = self.ticket;
+        (!items.is_empty()).then_some(Done { items, ticket })
+    }
 }
 
 /// When what is done now and then is due.
@@ -98,24 +117,27 @@ impl Committer {
     }
 
     fn serve(&mut self) -> Result<(), Lost> {
+        let mut emptied = VecDeque::new();
         loop {
             self.board.waits();
-            let spare = self.lane.spare();
-            let taken = self.queue.take(self.due(), self.patience(), spare);
+            let taken = self.queue.take(self.due(), self.patience(), emptied);
             self.board.stages();
             self.stage.now = Instant::now();
-            let mut group = self.lane.begin();
-            for queued in &taken.items {
-                group = self.item(&queued.item, group)?;
-            }
-            self.stage.settle(Instant::now());
-            self.stage.notices(&mut group, wall_ms());
             let Taken {
-                items,
-                admitted: ticket,
+                mut items,
+                admitted,
                 stopped,
             } = taken;
-            let staged = self.staged(group, Some(Done { items, ticket }));
+            let mut group = self.lane.begin();
+            while let Some(queued) = items.pop_front() {
+                group = self.item(&queued.item, group)?;
+                self.finished.items.push_back(queued);
+                self.finished.ticket = admitted - items.len() as u64;
+            }
+            emptied = items;
+            self.stage.settle(Instant::now());
+            self.stage.notices(&mut group, wall_ms());
+            let staged = self.staged(group);
             if !stopped && self.queue.is_plenty() {
                 self.lane.send(staged)?;
             } else {
@@ -132,19 +154,19 @@ impl Committer {
     fn last_words(&mut self) -> Result<(), Lost> {
         let mut group = self.lane.begin();
         self.stage.notices(&mut group, wall_ms());
-        let staged = self.staged(group, None);
+        let staged = self.staged(group);
         self.lane.publish(staged)
     }
 
     /// A group, with what the stage has to say of it.
-    fn staged(&mut self, group: Group, done: Option<Done>) -> Staged {
+    fn staged(&mut self, group: Group) -> Staged {
         Staged {
             group,
             documents: std::mem::take(&mut self.rhythm.documents),
             events: self.stage.take_events(),
             placed: self.stage.take_placed(),
             malformed: self.stage.take_malformed(),
-            done,
+            done: self.finished.take(),
         }
     }
 
@@ -170,7 +192,7 @@ impl Committer {
                     if group.bytes() + document.bytes().len() > GROUP_BYTES
                         || group.len() >= GROUP_RECORDS
                     {
-                        let staged = self.staged(group, None);
+                        let staged = self.staged(group);
                         self.lane.send(staged)?;
                         // A message of hours makes many groups: each is progress.
                         self.board.stages();
