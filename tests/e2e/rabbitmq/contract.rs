@@ -132,11 +132,9 @@ impl Peer for RabbitPeer {
     }
 }
 
-// `survives_a_crash` is left out: one run in six or so it never ends, and whether the sink, its client or this
-// peer waits in vain is not known yet. `together` kills the relay with RabbitMQ among its sinks.
 relay_core::sink_contract! { RabbitPeer::start().await;
     confirms_and_does_not_repeat, keeps_the_order, crosses_from_disk_to_memory,
     redelivers_after_an_absence, goes_on_behind_poison, stops_when_blocked_and_goes_on,
     bears_a_peer_that_is_slow, seeks, pauses_across_a_restart, goes_on_from_its_cursor,
-    stops_cleanly,
+    stops_cleanly, survives_a_crash,
 }
