@@ -6,7 +6,7 @@
 //! return is known here by its `message_id`, and a round is answered only when every return that
 //! belongs to it must have been seen: returns come in order, so the last of them is with a publish that was
 //! confirmed no later than the round's last. lapin confirms those of one frame under a lock; taking that lock
-//! once ([`Collector::level`]) waits for all of them.
+//! once ([`level`]) waits for all of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
@@ -44,7 +44,7 @@ pub(super) struct Flight {
 
 enum Stage {
     Publishing(BoxFuture<'static, lapin::Result<PublisherConfirm>>),
-    Confirming(PublisherConfirm),
+    Confirming(BoxFuture<'static, lapin::Result<Confirmation>>),
 }
 
 impl Flight {
@@ -55,14 +55,18 @@ impl Flight {
     ) -> Option<Self> {
         let stage = match (&mut publishing).now_or_never() {
             None => Stage::Publishing(publishing),
-            Some(Ok(confirm)) => Stage::Confirming(confirm),
+            Some(Ok(confirm)) => Stage::Confirming(Box::pin(confirm)),
             Some(Err(_closed)) => return None,
         };
-        Some(Self {
+        Some(Self::at(id, stage))
+    }
+
+    fn at(id: ShortString, stage: Stage) -> Self {
+        Self {
             id,
             stage,
             written: None,
-        })
+        }
     }
 }
 
@@ -74,10 +78,10 @@ impl Future for Flight {
             match &mut self.stage {
                 Stage::Publishing(publishing) => {
                     let confirm = ready!(publishing.as_mut().poll(context))?;
-                    self.stage = Stage::Confirming(confirm);
+                    self.stage = Stage::Confirming(Box::pin(confirm));
                 }
                 Stage::Confirming(confirm) => {
-                    let confirmed = Pin::new(confirm).poll(context);
+                    let confirmed = confirm.as_mut().poll(context);
                     if let Some(written) = self.written.take() {
                         // Nobody may be waiting for it any more.
                         written.send(()).unwrap_or_default();
@@ -144,9 +148,9 @@ struct Open {
 
 type Landing = (u64, usize, lapin::Result<Confirmation>);
 
-/// The task.
-pub(super) struct Collector {
-    channel: Channel,
+/// The task. `L` is [`level`].
+pub(super) struct Collector<L> {
+    level: L,
     shared: Arc<Shared>,
     health: watch::Sender<Health>,
     flying: FuturesUnordered<BoxFuture<'static, Landing>>,
@@ -158,14 +162,16 @@ pub(super) struct Collector {
     progress: Instant,
 }
 
-impl Collector {
-    pub(super) fn new(
-        channel: Channel,
-        shared: Arc<Shared>,
-        health: watch::Sender<Health>,
-    ) -> Self {
+/// Waits, when called, until lapin has dealt with the whole frame that it is dealing with.
+pub(super) fn level(channel: Channel) -> impl Fn() + Send {
+    // Not for what it waits for, but for the lock that it takes first.
+    move || drop(channel.wait_for_confirms().now_or_never())
+}
+
+impl<L: Fn() + Send> Collector<L> {
+    pub(super) fn new(level: L, shared: Arc<Shared>, health: watch::Sender<Health>) -> Self {
         Self {
-            channel,
+            level,
             shared,
             health,
             flying: FuturesUnordered::new(),
@@ -286,33 +292,26 @@ impl Collector {
         .await;
     }
 
-    /// Waits until lapin has dealt with the whole frame that it is dealing with.
-    fn level(&self) {
-        // Not for what it waits for, but for the lock that it takes first.
-        drop(self.channel.wait_for_confirms().now_or_never());
-    }
-
-    /// Answers the rounds that are complete.
+    /// Answers the rounds that are complete, and those that become so meanwhile: nothing may land after them.
     async fn settle(&mut self) {
-        let complete = |open: &BTreeMap<u64, Open>| -> Vec<u64> {
-            let complete = open.iter().filter(|(_, open)| open.left == 0);
-            complete.map(|(number, _)| *number).collect()
-        };
-        let numbers = complete(&self.open);
-        if numbers.is_empty() {
-            return;
-        }
-        if self.shared.config.unroutable == Unroutable::Reject {
-            self.level();
-            self.drain().await;
-        }
-        for number in numbers {
-            if let Some(open) = self.open.remove(&number) {
-                self.answer(open);
+        loop {
+            let complete = self.open.iter().filter(|(_, open)| open.left == 0);
+            let complete: Vec<u64> = complete.map(|(number, _)| *number).collect();
+            if complete.is_empty() {
+                return;
             }
-        }
-        if self.open.is_empty() {
-            self.returned.clear();
+            if self.shared.config.unroutable == Unroutable::Reject {
+                (self.level)();
+                self.drain().await;
+            }
+            for number in complete {
+                if let Some(open) = self.open.remove(&number) {
+                    self.answer(open);
+                }
+            }
+            if self.open.is_empty() {
+                self.returned.clear();
+            }
         }
     }
 
@@ -392,3 +391,6 @@ impl Collector {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

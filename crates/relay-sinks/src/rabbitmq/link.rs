@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address::Address;
-use super::confirms::{Answer, Answered, Collector, Flight, Health, Round};
+use super::confirms::{Answer, Answered, Collector, Flight, Health, Round, level};
 use super::message::Message;
 use super::{Config, Shared, Unroutable, failure};
 
@@ -75,7 +75,7 @@ pub(super) async fn connect(shared: &Arc<Shared>) -> Result<Link, Failure> {
     let (health, healthy) = watch::channel(Health::default());
     let (rounds, handed) = mpsc::channel(ROUNDS);
     let mut collector = JoinSet::new();
-    let task = Collector::new(channel.clone(), Arc::clone(shared), health);
+    let task = Collector::new(level(channel.clone()), Arc::clone(shared), health);
     collector.spawn(task.run(handed, events));
     Ok(Link {
         address,
