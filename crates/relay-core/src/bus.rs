@@ -4,9 +4,10 @@
 //! it is behind; nobody has a queue. Only intake publishes, and only what is durable.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use relay_journal::{Committed, Epoch, Log, Offset, Record};
+use relay_journal::{Committed, Epoch, Log, Offset, Read, Record};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task;
 
@@ -14,8 +15,9 @@ use crate::cursor::{Cursor, From};
 use crate::event::{Event, Meter};
 use crate::reader::{Batch, Limit, ReadError, Reader};
 
-/// What batches read back from the journal may hold in memory at once, all readers together.
-const REPLAY_KIB: u32 = 32 * 1024;
+/// What batches read back from the journal may hold in memory at once, all readers together: half of
+/// the bus's memory, within these bounds.
+const REPLAY: RangeInclusive<usize> = 1 << 20..=32 << 20;
 
 /// Events that became durable together, or were read back together.
 #[derive(Debug)]
@@ -85,7 +87,9 @@ struct Inner {
     memory: usize,
     meter: Arc<Meter>,
     replay_meter: Arc<Meter>,
+    /// The replay budget, in KiB.
     replay: Arc<Semaphore>,
+    replay_kib: u32,
     last: watch::Sender<Offset>,
 }
 
@@ -110,20 +114,23 @@ pub enum Unmet {
 }
 
 impl Bus {
-    /// A bus over a journal, holding at most about `memory` bytes of its tail.
+    /// A bus over a journal, holding at most about `memory` bytes: its tail, what readers have had encoded of it,
+    /// and what they have read back from the journal, which takes up to half of it from the tail.
     pub fn new(log: Log, memory: usize) -> Self {
         let (last, _) = watch::channel(log.last());
         let tail = Tail {
             groups: VecDeque::new(),
             first: log.next(),
         };
+        let replay_kib = (memory / 2).clamp(*REPLAY.start(), *REPLAY.end()) / 1024;
         Self(Arc::new(Inner {
             tail: RwLock::new(tail),
             log,
             memory,
             meter: Arc::default(),
             replay_meter: Arc::default(),
-            replay: Arc::new(Semaphore::new(REPLAY_KIB as usize)),
+            replay: Arc::new(Semaphore::new(replay_kib)),
+            replay_kib: u32::try_from(replay_kib).unwrap_or(u32::MAX),
             last,
         }))
     }
@@ -138,14 +145,26 @@ impl Bus {
         {
             let mut tail = self.0.tail.write().unwrap_or_else(PoisonError::into_inner);
             tail.groups.push_back(Arc::new(group));
-            while self.0.meter.bytes() > self.0.memory && tail.groups.len() > 1 {
-                let Some(oldest) = tail.groups.pop_front() else {
-                    break;
-                };
-                tail.first = oldest.last.next();
-            }
+            self.trim(&mut tail);
         }
         self.0.last.send_replace(last);
+    }
+
+    /// Lets the oldest groups go until the tail is within its memory, but for the last group.
+    fn trim(&self, tail: &mut Tail) {
+        while self.is_beyond() && tail.groups.len() > 1 {
+            let Some(oldest) = tail.groups.pop_front() else {
+                break;
+            };
+            tail.first = oldest.last.next();
+        }
+    }
+
+    fn is_beyond(&self) -> bool {
+        let Inner { memory, .. } = *self.0;
+        // Beyond half, what is read back is others' to bound: a worker answers for what it holds.
+        let replay = self.0.replay_meter.bytes().min(memory / 2);
+        self.0.meter.bytes() + replay > memory
     }
 
     /// The journal's epoch.
@@ -238,6 +257,12 @@ impl Bus {
 
     /// The groups of the tail after `position`, up to the limit. `None`: not in memory.
     pub(crate) fn tail_after(&self, position: Offset, limit: Limit) -> Option<Vec<Arc<Group>>> {
+        // What readers have had encoded takes room as well, also when nothing is published any more.
+        if self.is_beyond()
+            && let Ok(mut tail) = self.0.tail.try_write()
+        {
+            self.trim(&mut tail);
+        }
         let tail = self.0.tail.read().unwrap_or_else(PoisonError::into_inner);
         if position.next() < tail.first {
             return None;
@@ -272,17 +297,28 @@ impl Bus {
         position: Offset,
         bytes: usize,
     ) -> Result<Option<Arc<Group>>, ReadError> {
-        let kib = u32::try_from(bytes / 1024)
-            .unwrap_or(REPLAY_KIB)
-            .clamp(4, REPLAY_KIB / 4);
-        let permit = Arc::clone(&self.0.replay).acquire_many_owned(kib).await;
-        let permit = permit.ok().ok_or(ReadError::Cancelled)?;
-        let (log, meter) = (self.0.log.clone(), Arc::clone(&self.0.replay_meter));
-        let read = task::spawn_blocking(move || {
-            let records = log.read(position.next(), bytes)?;
-            Ok(Group::new(records, 0, &meter, Some(permit)).map(Arc::new))
-        });
-        read.await.ok().ok_or(ReadError::Cancelled)?
+        // Several can read at once, whatever each of them would like.
+        let mut bytes = bytes.min(self.0.replay_kib as usize * 1024 / 4);
+        loop {
+            let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+            let kib = kib.clamp(4, self.0.replay_kib);
+            let permit = Arc::clone(&self.0.replay).acquire_many_owned(kib).await;
+            let permit = permit.ok().ok_or(ReadError::Cancelled)?;
+            let (log, meter) = (self.0.log.clone(), Arc::clone(&self.0.replay_meter));
+            let read = task::spawn_blocking(move || {
+                Ok(match log.read_within(position.next(), bytes)? {
+                    Read::Records(records) => {
+                        Ok(Group::new(records, 0, &meter, Some(permit)).map(Arc::new))
+                    }
+                    Read::Larger(bytes) => Err(bytes),
+                })
+            });
+            match read.await.ok().ok_or(ReadError::Cancelled)? {
+                Ok(Err(larger)) => bytes = larger,
+                Ok(Ok(group)) => return Ok(group),
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod state;
 
 pub use ids::{Epoch, EpochError, Offset};
 pub use log::{
-    CommitError, Committed, Damage, Finding, FreeSpace, Group, Log, LogOptions, OpenError,
+    CommitError, Committed, Damage, Finding, FreeSpace, Group, Log, LogOptions, OpenError, Read,
     ReadError, Recovery, Torn, TrimPolicy, Trimmed, Verified, Writer, free_bytes,
 };
 pub use record::Record;

@@ -30,6 +30,7 @@ pub use error::{CommitError, Damage, Finding, OpenError, ReadError};
 pub use group::Group;
 pub use inner::Log;
 pub use options::LogOptions;
+pub use read::Read;
 pub use recovery::{Recovery, Torn};
 pub use trim::{TrimPolicy, Trimmed};
 pub use verify::Verified;

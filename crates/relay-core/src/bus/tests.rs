@@ -264,6 +264,76 @@ async fn an_encoding_is_made_once_and_its_bytes_are_counted() {
 }
 
 #[tokio::test]
+async fn what_readers_have_encoded_stays_within_the_memory_also_when_nothing_is_published() {
+    const MEMORY: usize = 30_000;
+    let mut fixture = Fixture::new(MEMORY);
+    for start in 0..3 {
+        fixture.events(start * 10 + 1..start * 10 + 11);
+    }
+    assert_eq!(fixture.bus.memory_first(), Offset(1), "there is room");
+    let (mut ahead, mut behind) = (
+        fixture.bus.reader_after(Offset(0)),
+        fixture.bus.reader_after(Offset(0)),
+    );
+    while !ahead.at_tail() {
+        let batch = ahead.next_batch(LIMIT).await.unwrap();
+        for event in batch.events() {
+            event.encoded(Encoding::Structured, |_| Bytes::from(vec![0; 600]));
+        }
+        drop(batch);
+        let last_batch = LIMIT.events * 600;
+        assert!(fixture.bus.memory_bytes() <= MEMORY + last_batch);
+    }
+    assert!(fixture.bus.memory_first() > Offset(1));
+    assert_eq!(read(&mut behind, 30).await, (1..=30).collect::<Vec<_>>());
+    assert!(fixture.bus.memory_bytes() <= MEMORY);
+}
+
+#[tokio::test]
+async fn what_is_read_back_takes_its_memory_from_the_tail() {
+    const MEMORY: usize = 60_000;
+    let mut fixture = Fixture::new(MEMORY);
+    for start in 0..20 {
+        fixture.events(start * 10 + 1..start * 10 + 11);
+    }
+    let first = fixture.bus.memory_first();
+    let limit = Limit {
+        bytes: 8_000,
+        ..LIMIT
+    };
+    let mut behind = fixture.bus.reader_after(Offset(0));
+    let held = behind.next_batch(limit).await.unwrap();
+    let mut ahead = fixture.bus.reader_after(Offset(199));
+    assert_eq!(ahead.next_batch(limit).await.unwrap().len(), 1);
+    assert!(fixture.bus.memory_first() > first);
+    assert!(fixture.bus.memory_bytes() <= MEMORY);
+    drop(held);
+}
+
+#[tokio::test]
+async fn an_event_larger_than_a_read_takes_its_whole_share_of_the_replay_budget() {
+    let mut fixture = Fixture::new(0);
+    let large = "x".repeat(900 << 10);
+    fixture.commit(Kind::Event, &[large]);
+    fixture.events(1..2);
+    let limit = Limit {
+        events: 1,
+        bytes: 64 << 10,
+    };
+    let (mut one, mut two) = (
+        fixture.bus.reader_after(Offset(0)),
+        fixture.bus.reader_after(Offset(0)),
+    );
+    let held = one.next_batch(limit).await.unwrap();
+    assert_eq!(held.len(), 1);
+    let mut second = std::pin::pin!(two.next_batch(limit));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
+    assert!(early.is_err(), "both would take more than the budget");
+    drop(held);
+    assert_eq!(second.await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn memory_that_readers_hold_counts_and_is_given_back() {
     let mut fixture = Fixture::new(0);
     fixture.events(1..11);

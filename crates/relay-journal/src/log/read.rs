@@ -33,6 +33,15 @@ pub(super) struct Hint {
     position: u64,
 }
 
+/// What a bounded read has brought.
+#[derive(Debug)]
+pub enum Read {
+    /// Consecutive records; nothing: none is durable yet.
+    Records(Vec<Record>),
+    /// The first record alone takes so many bytes: ask for those.
+    Larger(usize),
+}
+
 /// The part of a segment that a read is about.
 #[derive(Debug)]
 struct Source {
@@ -56,12 +65,29 @@ impl Log {
     /// # Errors
     /// [`ReadError::Trimmed`] and [`ReadError::Damaged`] say where to go on.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Vec<Record>, ReadError> {
+        let mut max_bytes = max_bytes;
+        loop {
+            match self.read_within(from, max_bytes)? {
+                Read::Records(records) => return Ok(records),
+                Read::Larger(bytes) => max_bytes = bytes,
+            }
+        }
+    }
+
+    /// The same, and never more than `max_bytes`, or 4 KiB.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn read_within(&self, from: Offset, max_bytes: usize) -> Result<Read, ReadError> {
         let from = from.max(Offset(1));
         for _ in 0..ATTEMPTS {
             match self.look(from)? {
-                Look::Ahead => return Ok(Vec::new()),
+                Look::Ahead => return Ok(Read::Records(Vec::new())),
                 Look::Source(source, from) => {
-                    let (records, end) = source.read(from, max_bytes)?;
+                    let (records, end) = match source.read(from, max_bytes)? {
+                        Ok(read) => read,
+                        Err(larger) => return Ok(Read::Larger(larger)),
+                    };
                     if let Some(last) = records.last() {
                         let (segment, offset) = (source.segment, last.offset().next());
                         self.0.remember(Hint {
@@ -70,7 +96,7 @@ impl Log {
                             position: end,
                         });
                     }
-                    return Ok(records);
+                    return Ok(Read::Records(records));
                 }
                 Look::Gone(next) => self.look_again(from, next)?,
             }
@@ -197,20 +223,23 @@ impl Source {
         }
     }
 
-    /// The records from `from` on, and where they end.
-    fn read(&self, from: Offset, max_bytes: usize) -> Result<(Vec<Record>, u64), ReadError> {
+    /// The records from `from` on, and where they end; or what the first takes, if that is more.
+    fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Result<(Vec<Record>, u64), usize>, ReadError> {
         let position = self.find(from)?;
         let left = self.span.end.saturating_sub(position);
-        let mut want = u64::try_from(max_bytes)
+        let want = u64::try_from(max_bytes)
             .unwrap_or(u64::MAX)
             .max(READ_MIN)
             .min(left);
-        let mut buffer = self.bytes(position, want)?;
+        let buffer = self.bytes(position, want)?;
         if let Some(header) = RecordHeader::parse(&buffer)
             && (want + 1..=left).contains(&header.stride())
         {
-            want = header.stride();
-            buffer = self.bytes(position, want)?;
+            return Ok(Err(usize::try_from(header.stride()).unwrap_or(usize::MAX)));
         }
         let buffer = Bytes::from(buffer);
         let (mut records, mut at, mut offset) = (Vec::new(), 0, from);
@@ -225,7 +254,7 @@ impl Source {
         if records.is_empty() {
             return Err(self.damaged(position, from)?);
         }
-        Ok((records, position + at as u64))
+        Ok(Ok((records, position + at as u64)))
     }
 
     /// Where the record of `from` stands.

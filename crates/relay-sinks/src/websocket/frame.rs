@@ -104,6 +104,8 @@ fn build(estimate: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     if let Some(place) = frame.get_mut(start..HEADER) {
         place.copy_from_slice(&header);
     }
+    // The room that was not needed would stay for as long as the event, and nobody counts it.
+    frame.shrink_to_fit();
     Bytes::from(frame).slice(start..)
 }
 
