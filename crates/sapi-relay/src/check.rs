@@ -16,6 +16,7 @@ use crate::cli::Check;
 use crate::config::{Config, Problem, Sink};
 use crate::environment;
 use crate::failure::{CONFIG, Failure};
+use crate::http::Peer;
 use crate::output::{say, stdout};
 use crate::relay::probe;
 
@@ -60,7 +61,11 @@ async fn try_all(config: &Config) -> Result<(), Failure> {
         })
     };
     let tenant = &config.upstream.tenant_id;
-    let sinks = config.sinks.iter().map(|sink| try_sink(sink, tenant));
+    let running = runs(config).await;
+    let sinks = config
+        .sinks
+        .iter()
+        .map(|sink| try_sink(sink, tenant, running));
     let (upstream, sinks) = tokio::join!(upstream, join_all(sinks));
     let tried: Vec<_> = std::iter::once(upstream).chain(sinks).collect();
     let count = tried.len();
@@ -83,10 +88,19 @@ async fn try_all(config: &Config) -> Result<(), Failure> {
     Err(Failure::new(CONFIG, error))
 }
 
-async fn try_sink(sink: &Sink, tenant: &str) -> Result<String, (String, String)> {
+/// Whether a relay answers where this configuration has its admin server.
+async fn runs(config: &Config) -> bool {
+    let Ok(peer) = Peer::new(&format!("http://{}", config.admin.listen), None) else {
+        return false;
+    };
+    let asked = timeout(PATIENCE, peer.get("/livez")).await;
+    asked.is_ok_and(|answer| answer.is_ok())
+}
+
+async fn try_sink(sink: &Sink, tenant: &str, running: bool) -> Result<String, (String, String)> {
     let name = format!("sinks.{}", sink.name);
-    match timeout(SINK_PATIENCE, probe(sink.clone(), tenant)).await {
-        Ok(Ok(())) => Ok(format!("{name} is ready to be used")),
+    match timeout(SINK_PATIENCE, probe(sink.clone(), tenant, running)).await {
+        Ok(Ok(how)) => Ok(format!("{name} {how}")),
         Ok(Err(failure)) => Err((format!("{name}: {}", failure.text), failure.remedy)),
         Err(_late) => {
             let remedy = "is its address right, and does no firewall swallow what is sent there?";

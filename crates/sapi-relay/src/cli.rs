@@ -108,7 +108,7 @@ pub(crate) struct Tail {
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
     pub(crate) url: String,
     /// A file with the client's token, where the relay wants one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "direct")]
     pub(crate) token_file: Option<PathBuf>,
     /// Only these types: globs, separated by commas; ! excludes
     #[arg(long, value_delimiter = ',', value_name = "GLOBS")]

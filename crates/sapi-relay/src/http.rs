@@ -14,6 +14,8 @@ use url::Url;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same for what is to be done: a sink that is to stop may wait twice for its destination.
+const PATIENCE_TO_DO: Duration = Duration::from_secs(120);
 
 /// The server answered, and said no.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +59,13 @@ impl Peer {
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Bytes> {
         let url = self.base.join(path).context("the path")?;
-        let answer = tokio::time::timeout(PATIENCE, self.exchange(method, &url, body)).await;
-        let answer = answer.map_err(|_late| anyhow!("no answer within {PATIENCE:?}"));
+        let (patience, but) = if method == Method::POST {
+            (PATIENCE_TO_DO, "; it may still be carried out")
+        } else {
+            (PATIENCE, "")
+        };
+        let answer = tokio::time::timeout(patience, self.exchange(method, &url, body)).await;
+        let answer = answer.map_err(|_late| anyhow!("no answer within {patience:?}{but}"));
         let (status, body) = answer
             .and_then(|answer| answer)
             .with_context(|| format!("asking {url}"))?;

@@ -205,7 +205,7 @@ fn failed(error: anyhow::Error) -> Failure {
         .map(|refused| refused.status)
     {
         None => Failure::from(error).remedy(REMEDY),
-        Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+        Some(StatusCode::UNAUTHORIZED) => {
             Failure::from(error).remedy("give the admin token: --token-file FILE")
         }
         Some(_) => Failure::from(error),

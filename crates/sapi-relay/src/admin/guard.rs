@@ -25,7 +25,8 @@ pub(super) async fn guard(
 ) -> Response {
     let admin = &state.config().admin;
     let allowed = authorised(request.headers(), admin.token.as_ref(), &sessions)
-        .and_then(|()| local(request.method(), request.headers(), admin.listen));
+        .and_then(|()| not_rebound(request.headers(), admin))
+        .and_then(|()| own_page(request.method(), request.headers()));
     match allowed {
         Ok(()) => next.run(request).await,
         Err(refused) => {
@@ -62,26 +63,25 @@ pub(super) async fn guard_login(
     request: Request,
     next: Next,
 ) -> Response {
-    let listen = state.config().admin.listen;
-    match local(request.method(), request.headers(), listen) {
+    let allowed = not_rebound(request.headers(), &state.config().admin)
+        .and_then(|()| own_page(request.method(), request.headers()));
+    match allowed {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
 /// Refuses what a page of elsewhere could have made a browser ask by pointing its own name at
-/// loopback. Where there is a token, such a page does not have it.
-pub(super) fn not_rebound(headers: &HeaderMap, admin: &Admin) -> Result<(), Refused> {
+/// loopback. Where there is a token, such a page does not have it, and the relay may be reached by any name.
+fn not_rebound(headers: &HeaderMap, admin: &Admin) -> Result<(), Refused> {
     let host = text(headers, &HOST).unwrap_or_default();
     if admin.token.is_some() || is_own_host(host, admin.listen) {
         return Ok(());
     }
-    Err(foreign_host(host))
-}
-
-fn foreign_host(host: &str) -> Refused {
-    let why = format!("Host {host:?} is neither loopback nor admin.listen");
-    Refused(StatusCode::FORBIDDEN, why)
+    let why = format!(
+        "Host {host:?} is neither loopback nor admin.listen: ask by address, or set admin.token"
+    );
+    Err(Refused(StatusCode::FORBIDDEN, why))
 }
 
 /// A token that is configured has to be shown: as Bearer, as the password of Basic, or by a session
@@ -127,15 +127,12 @@ fn read(token: &Secret) -> Result<String, Refused> {
 }
 
 /// A POST comes from a program, or from a page that this server served.
-fn local(method: &Method, headers: &HeaderMap, listen: SocketAddr) -> Result<(), Refused> {
+fn own_page(method: &Method, headers: &HeaderMap) -> Result<(), Refused> {
     if method != Method::POST {
         return Ok(());
     }
     let forbidden = |why: String| Refused(StatusCode::FORBIDDEN, why);
     let host = text(headers, &HOST).unwrap_or_default();
-    if !is_own_host(host, listen) {
-        return Err(foreign_host(host));
-    }
     if let Some(origin) = text(headers, &ORIGIN)
         && origin != format!("http://{host}")
         && origin != format!("https://{host}")
@@ -213,14 +210,21 @@ mod tests {
 
     #[test]
     fn a_page_of_elsewhere_can_not_post() {
-        let listen: SocketAddr = "127.0.0.1:9464".parse().unwrap();
-        let post = |pairs: &[(HeaderName, &str)]| {
+        let admin = |token| Admin {
+            listen: "127.0.0.1:9464".parse().unwrap(),
+            token,
+        };
+        let (open, locked) = (admin(None), admin(Some(Secret::Literal("hunter2".into()))));
+        let post_to = |admin: &Admin, pairs: &[(HeaderName, &str)]| {
             let mut headers = headers(pairs);
             headers
                 .entry(CONTENT_TYPE)
                 .or_insert(HeaderValue::from_static("application/json"));
-            local(&Method::POST, &headers, listen).map_err(|refused| refused.0)
+            not_rebound(&headers, admin)
+                .and_then(|()| own_page(&Method::POST, &headers))
+                .map_err(|refused| refused.0)
         };
+        let post = |pairs: &[(HeaderName, &str)]| post_to(&open, pairs);
         assert_eq!(post(&[(HOST, "127.0.0.1:9464")]), Ok(()));
         assert_eq!(post(&[(HOST, "localhost:1")]), Ok(()));
         assert_eq!(post(&[(HOST, "[::1]:9464")]), Ok(()));
@@ -245,6 +249,20 @@ mod tests {
         }
         let form = post(&[(HOST, "localhost"), (CONTENT_TYPE, "text/plain")]);
         assert_eq!(form, Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
-        assert!(local(&Method::GET, &HeaderMap::new(), listen).is_ok());
+        let (own, foreign) = ([(HOST, "localhost")], [(HOST, "evil.example")]);
+        let get = |admin: &Admin, pairs: &[(HeaderName, &str)]| {
+            let headers = headers(pairs);
+            not_rebound(&headers, admin)
+                .and_then(|()| own_page(&Method::GET, &headers))
+                .is_ok()
+        };
+        assert!(get(&open, &own));
+        assert!(!get(&open, &foreign), "it would read what the relay holds");
+        // Behind a proxy, under a name of its own: whoever has the token is no page of elsewhere.
+        let relay = (HOST, "relay-admin:9464");
+        assert!(get(&locked, std::slice::from_ref(&relay)));
+        assert_eq!(post_to(&locked, std::slice::from_ref(&relay)), Ok(()));
+        let foreign = [relay, (ORIGIN, "http://evil.example")];
+        assert_eq!(post_to(&locked, &foreign), Err(StatusCode::FORBIDDEN));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use jiff::Timestamp;
 use relay_core::sink::Warning;
 use relay_core::status::{
     BackOffCause, SinkError, SinkState, SubscriptionState, SubscriptionStatus,
@@ -197,7 +198,10 @@ fn sink(row: SinkRow) -> Sink {
             clients: None,
         },
         SinkRow::Listener {
-            address, connected, ..
+            address,
+            connected,
+            failure,
+            ..
         } => Sink {
             name,
             kind: "websocket",
@@ -206,7 +210,11 @@ fn sink(row: SinkRow) -> Sink {
             lag_events: 0,
             lag_seconds: 0.0,
             retries: 0,
-            last_error: None,
+            last_error: failure.map(|text| LastError {
+                at: at(u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()),
+                text,
+                remedy: "see the log; if its address is taken, free it".to_owned(),
+            }),
             warnings: Vec::new(),
             listen: Some(address),
             clients: Some(connected),
@@ -235,10 +243,11 @@ pub(super) fn sink_name(row: &SinkRow) -> &str {
     }
 }
 
-/// A row's state; a listener that is there serves.
+/// A row's state; a listener that is there serves, one that has failed starts again.
 pub(super) fn sink_state(row: &SinkRow) -> SinkState {
     match row {
         SinkRow::Worker(status) => status.state,
-        SinkRow::Listener { .. } => SinkState::Running,
+        SinkRow::Listener { failure: None, .. } => SinkState::Running,
+        SinkRow::Listener { .. } => SinkState::Retrying,
     }
 }

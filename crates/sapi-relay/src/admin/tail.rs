@@ -22,7 +22,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{Refused, at, bad, parameters};
-use super::guard;
 use super::serving::Ending;
 use crate::relay::SharedState;
 
@@ -86,7 +85,6 @@ pub(super) async fn events(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    guard::not_rebound(&headers, &state.config().admin)?;
     let query = parameters(query.as_deref(), &["types"])?;
     let types = query.get("types").map_or("", String::as_str);
     let filter = Filter::parse_list(types).map_err(|error| bad(format!("types: {error}")))?;

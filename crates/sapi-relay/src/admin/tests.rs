@@ -554,9 +554,11 @@ async fn the_tail_shows_what_is_wanted_and_is_bounded() {
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     let (_, refused) = raw(&running.relay, &get(&running, "/v1/events?types=a,,b", "")).await;
     assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
-    let elsewhere = "GET /v1/events HTTP/1.1\r\nHost: evil.example\r\n\r\n";
-    let (_, refused) = raw(&running.relay, elsewhere).await;
-    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    for path in ["/", "/v1/events", "/v1/status", "/v1/dead-letters"] {
+        let elsewhere = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+        let (_, refused) = raw(&running.relay, &elsewhere).await;
+        assert!(refused.starts_with("HTTP/1.1 403"), "{path}: {refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,11 +14,20 @@ pub(crate) enum Secret {
 }
 
 impl Secret {
-    /// The secret as it is now, without blanks around it.
+    /// The secret as it is now, without blanks around it, never empty.
+    ///
+    /// # Errors
+    /// The file can't be read, or nothing is in it.
     pub(crate) fn read(&self) -> io::Result<String> {
         match self {
             Self::Literal(text) => Ok(text.clone()),
-            Self::File(path) => std::fs::read_to_string(path).map(|text| text.trim().to_owned()),
+            Self::File(path) => {
+                let text = std::fs::read_to_string(path)?.trim().to_owned();
+                if text.is_empty() {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));
+                }
+                Ok(text)
+            }
         }
     }
 }

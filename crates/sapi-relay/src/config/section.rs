@@ -296,7 +296,12 @@ impl<'a> Section<'a> {
             return None;
         }
         if let Some(path) = path {
-            return Some(Secret::File(path));
+            let secret = Secret::File(path);
+            if let Err(error) = secret.read() {
+                let remedy = "put the secret into it, and nothing else";
+                self.wrong(file, &format!("holds no secret: {error}"), remedy);
+            }
+            return Some(secret);
         }
         let value = literal?;
         let text = value.as_str().filter(|text| !text.trim().is_empty());

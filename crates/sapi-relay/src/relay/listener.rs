@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use relay_core::sink::Listener;
-use relay_core::supervise::Handle;
+use relay_core::supervise::{Handle, TaskState};
 use relay_sinks::tls::{Acceptor, ServerTls};
 use relay_sinks::websocket::{BindError, Client, Clients, Config, Context, Sapi, Websocket};
 
@@ -113,6 +113,13 @@ impl Running {
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Why it does not listen at the moment: it has failed, and starts again.
+    pub(super) fn failure(&self) -> Option<String> {
+        let task = self.task.status();
+        let unknown = || "it has ended".to_owned();
+        (task.state != TaskState::Running).then(|| task.last_failure.unwrap_or_else(unknown))
     }
 
     /// Clients that are connected now.

@@ -47,10 +47,13 @@ use absent as webhook;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
+use futures_util::future::{FusedFuture as _, OptionFuture};
 use relay_core::Metrics;
 use relay_core::intake::{Core, CoreConfig, OpenError};
 use relay_core::status::SubscriptionBoard;
@@ -159,12 +162,22 @@ impl Relay {
 
     /// Returns when a signal says so, or when nothing can be committed any more.
     async fn until_stopped(&self, signals: &mut Signals) {
+        let mut reload = pin!(OptionFuture::default());
+        let mut once_more = false;
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    signals::Signal::Reload => reload::reload(&self.state).await,
+                    signals::Signal::Reload if reload.is_terminated() => {
+                        reload.set(Some(reload::reload(&self.state).fuse()).into());
+                    }
+                    signals::Signal::Reload => once_more = true,
+                    // A reload under way waits for destinations: a stop does not wait for it.
                     signals::Signal::Stop => return,
                 },
+                Some(()) = &mut reload, if !reload.is_terminated() => {
+                    let next = std::mem::take(&mut once_more).then(|| reload::reload(&self.state).fuse());
+                    reload.set(next.into());
+                }
                 () = self.core.intake.ended() => {
                     // Draining says what it was, and how the program ends: see `Core::close`.
                     tracing::error!("intake has ended by itself, nothing can be journaled any more: the relay stops, to be started again");
@@ -353,9 +366,12 @@ fn unbound(key: &str, address: SocketAddr, error: std::io::Error) -> Failure {
             format!("ports below 1024 need CAP_NET_BIND_SERVICE: set {key} to a higher one"),
         )
     } else if kind == AddrNotAvailable {
+        // It may come yet, as one of a VPN or of DHCP does: whoever supervises tries again.
         (
-            CONFIG,
-            format!("this machine has no such address: set {key} to one of its own, or to 0.0.0.0"),
+            SOFTWARE,
+            format!(
+                "this machine has no such address now: if it comes later, the next start finds it; else set {key} to one of its own, or to 0.0.0.0"
+            ),
         )
     } else {
         (SOFTWARE, format!("see {key}"))

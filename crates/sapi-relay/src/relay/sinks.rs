@@ -55,6 +55,8 @@ pub(crate) enum SinkRow {
         name: String,
         address: SocketAddr,
         connected: usize,
+        /// Why it does not listen at the moment.
+        failure: Option<String>,
     },
 }
 
@@ -162,6 +164,7 @@ impl Sinks {
                     name: name.clone(),
                     address,
                     connected,
+                    failure: listener.failure(),
                 }
             }
         });

@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use relay_core::admit::{Admit, Connected, Disconnected, Received, Stopped};
+use relay_core::filter::Filter;
 use sapi_protocol::{Framed, valid_subs_id};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::print::Printer;
-use crate::cli::Tail;
+use crate::cli::{Tail, TailFormat};
 use crate::config::Config;
 use crate::environment;
 use crate::failure::Failure;
@@ -17,6 +19,12 @@ use crate::output::say;
 pub(super) async fn run(args: Tail, printer: Printer) -> Result<(), Failure> {
     let config = Config::load(&args.files, &environment())?;
     let subs_id = args.subs_id.unwrap_or_default();
+    if args.format == Some(TailFormat::Cloudevents) {
+        let text = "--direct prints what 8x8 sends: --format raw or pretty";
+        return Err(Failure::usage(text));
+    }
+    let filter =
+        Filter::parse(&args.types).map_err(|error| Failure::usage(format!("--types: {error}")))?;
     if !valid_subs_id(&subs_id) {
         let text = "--subs-id has 1 to 64 of the characters A-Z, a-z, 0-9, _, . and -";
         return Err(Failure::usage(text));
@@ -27,6 +35,7 @@ pub(super) async fn run(args: Tail, printer: Printer) -> Result<(), Failure> {
     }
     let stop = CancellationToken::new();
     let printer = Printing {
+        filter: Arc::new(filter),
         printer: Arc::new(Mutex::new(printer)),
         failed: Arc::default(),
         stop: stop.clone(),
@@ -34,15 +43,21 @@ pub(super) async fn run(args: Tail, printer: Printer) -> Result<(), Failure> {
     let failed = Arc::clone(&printer.failed);
     let session = relay_upstream::direct(config.upstream, subs_id.into(), printer, stop.clone());
     let mut session = std::pin::pin!(session);
+    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         // It ends by itself only when printing has failed, which is kept below.
-        _ended = &mut session => {}
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
-            stop.cancel();
-            session.await.ok();
-        }
+        _ended = &mut session => return kept(&failed),
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
     }
+    // One who only hangs up keeps one of the three places for minutes.
+    stop.cancel();
+    session.await.ok();
+    kept(&failed)
+}
+
+/// Why printing has failed, if it has.
+fn kept(failed: &Mutex<Option<std::io::Error>>) -> Result<(), Failure> {
     let failed = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
@@ -65,6 +80,7 @@ fn polite(ids: &[Arc<str>], subs_id: &str) -> Result<(), Failure> {
 /// What the session tells, printed.
 #[derive(Clone)]
 struct Printing {
+    filter: Arc<Filter>,
     printer: Arc<Mutex<Printer>>,
     failed: Arc<Mutex<Option<std::io::Error>>>,
     stop: CancellationToken,
@@ -77,6 +93,9 @@ impl Printing {
             match framed {
                 Framed::Document(document) => {
                     let (class, kind) = (document.class(), document.event_type());
+                    if !self.filter.matches(&class, &kind) {
+                        continue;
+                    }
                     let name = if class == kind {
                         class.into_owned()
                     } else {

@@ -7,6 +7,7 @@ mod stream;
 use std::io::IsTerminal;
 
 use crate::cli::{Tail, TailFormat};
+use crate::config::{Log, LogFormat};
 use crate::failure::Failure;
 use crate::logging;
 
@@ -20,8 +21,13 @@ pub(crate) async fn run(args: Tail) -> Result<(), Failure> {
     } else {
         TailFormat::Raw
     });
-    let printer = Printer::new(format, terminal && logging::colour());
+    let printer = Printer::new(format, terminal);
     if args.direct {
+        // What keeps the subscription away is said as the relay says it.
+        logging::start(&Log {
+            level: "warn".to_owned(),
+            format: LogFormat::Text,
+        });
         direct::run(args, printer).await
     } else {
         stream::run(args, printer).await

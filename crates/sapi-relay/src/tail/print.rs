@@ -1,5 +1,6 @@
 //! Owns how an event is printed for people and for pipes. It knows no connection.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{BufWriter, Stdout, Write};
 
@@ -10,12 +11,15 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::cli::TailFormat;
+use crate::logging;
 use crate::output::stdout;
 
 /// Prints events on standard output.
 #[derive(Debug)]
 pub(crate) struct Printer {
     format: TailFormat,
+    /// Whether a terminal shows it, which obeys control characters.
+    terminal: bool,
     colour: bool,
     out: BufWriter<Stdout>,
 }
@@ -42,10 +46,11 @@ const EVENT: &str = "com.8x8.cc.";
 const NOTICE: &str = "io.sapi-relay.notice.";
 
 impl Printer {
-    pub(super) fn new(format: TailFormat, colour: bool) -> Self {
+    pub(super) fn new(format: TailFormat, terminal: bool) -> Self {
         Self {
             format,
-            colour,
+            terminal,
+            colour: terminal && logging::colour(),
             out: stdout(),
         }
     }
@@ -53,7 +58,7 @@ impl Printer {
     /// A `CloudEvent` as the relay sent it.
     pub(super) fn event(&mut self, text: &str, envelope: &Envelope<'_>) -> std::io::Result<()> {
         match self.format {
-            TailFormat::Cloudevents => writeln!(self.out, "{text}"),
+            TailFormat::Cloudevents => self.line(text.as_bytes()),
             TailFormat::Raw => self.raw(envelope),
             TailFormat::Pretty => {
                 let kind = envelope.kind.as_deref().unwrap_or_default();
@@ -76,10 +81,7 @@ impl Printer {
                     &String::from_utf8_lossy(bytes),
                 )
             }
-            TailFormat::Raw | TailFormat::Cloudevents => {
-                self.out.write_all(bytes)?;
-                self.out.write_all(b"\n")
-            }
+            TailFormat::Raw | TailFormat::Cloudevents => self.line(bytes),
         }
     }
 
@@ -92,15 +94,22 @@ impl Printer {
         use base64::Engine as _;
         if let Some(text) = &envelope.data_base64 {
             let bytes = base64::engine::general_purpose::STANDARD.decode(text);
-            self.out.write_all(&bytes.unwrap_or_default())?;
+            return self.line(&bytes.unwrap_or_default());
         }
-        if let Some(data) = envelope.data {
-            // A document that is no JSON travels as a text.
-            match serde_json::from_str::<String>(data.get()) {
-                Ok(text) => self.out.write_all(text.as_bytes())?,
-                Err(_) => self.out.write_all(data.get().as_bytes())?,
-            }
+        let data = envelope.data.map(RawValue::get).unwrap_or_default();
+        // A document that is no JSON travels as a text.
+        match serde_json::from_str::<String>(data) {
+            Ok(text) => self.line(text.as_bytes()),
+            Err(_) => self.line(data.as_bytes()),
         }
+    }
+
+    /// Bytes as they are, except on a terminal.
+    fn line(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if self.terminal {
+            return writeln!(self.out, "{}", harmless(&String::from_utf8_lossy(bytes)));
+        }
+        self.out.write_all(bytes)?;
         self.out.write_all(b"\n")
     }
 
@@ -128,6 +137,7 @@ impl Printer {
         };
         let matters =
             serde_json::from_str(data).map_or_else(|_| data.to_owned(), |data| matters(&data));
+        let [kind, subject, matters] = [&kind, subject, &matters].map(harmless);
         writeln!(
             self.out,
             "{dim}{clock}{dim:#}  {style}{kind:<38}{style:#}  {subject}  {dim}{matters}{dim:#}",
@@ -140,6 +150,19 @@ impl Printer {
         } else {
             Style::new()
         }
+    }
+}
+
+/// A text on one line, without what a terminal would obey: the values are others'.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    if text.contains(obeyed) {
+        text.replace(obeyed, "\u{fffd}").into()
+    } else {
+        text.into()
     }
 }
 
@@ -240,6 +263,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_not_shown() {
+        assert_eq!(harmless("agent ada"), "agent ada");
+        let hostile = "\u{1b}[2J\u{9b}31m\nfine\u{202e}";
+        assert_eq!(
+            harmless(hostile),
+            "\u{fffd}[2J\u{fffd}31m\u{fffd}fine\u{fffd}"
+        );
+    }
 
     #[test]
     fn what_matters_of_a_document() {

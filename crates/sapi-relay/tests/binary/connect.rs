@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::daemon::{Home, blocking, simulator};
+use crate::daemon::{Home, Relay, blocking, simulator};
 
 fn file(name: &str, path: &std::path::Path) -> String {
     format!(
@@ -31,6 +31,28 @@ async fn every_sink_is_tried_and_nothing_is_made() {
     let after = fs::read_dir(home.dir.path()).unwrap().count();
     assert_eq!(after, before, "neither journal nor file");
     assert!(simulator.connections().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_relay_that_runs_listens_on_is_no_failure() {
+    let simulator = simulator().await;
+    let home = Home::new(&simulator.ws_url());
+    let relay = Relay::start(&home);
+    for (key, address) in [
+        ("[admin]", &relay.admin),
+        ("type = 'websocket'", &relay.downstream),
+    ] {
+        let (before, after) = ("127.0.0.1:0", address.as_str());
+        home.edit(
+            &format!("{key}\nlisten = '{before}'"),
+            &format!("{key}\nlisten = '{after}'"),
+        );
+    }
+    let (status, out, said) = blocking(move || home.ended(&["check", "--connect"], &[])).await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    let served = "sinks.downstream is served by the relay that runs";
+    assert!(out.contains(served), "{out}");
+    drop(relay);
 }
 
 #[test]

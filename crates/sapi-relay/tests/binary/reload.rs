@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use crate::daemon::{Home, Relay, blocking, connected, lines, simulator, until};
 
@@ -179,4 +180,40 @@ async fn a_secret_that_is_another_starts_its_sink_again_and_no_other() {
     reloaded(&relay, DONE, 3).await;
     let log = relay.log.lock().unwrap().clone();
     assert_eq!(log.matches("\"changed\"").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_reload_that_waits_for_a_destination() {
+    let simulator = simulator().await;
+    let home = Home::new(&simulator.ws_url());
+    // It accepts, and never answers.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    home.configure(&format!(
+        "[sinks.mute]\ntype = 'webhook'\nurl = 'http://{}/'\nstart_from = 'earliest'\n\
+         [shutdown]\ntimeout = '6s'\n",
+        mute.local_addr().unwrap()
+    ));
+    let relay = Relay::start(&home);
+    connected(&simulator).await;
+    simulator.emit(5);
+    let (mute, _request) = blocking(move || {
+        let request = mute.accept().unwrap();
+        (mute, request)
+    })
+    .await;
+    home.edit("type = 'webhook'", "type = 'webhook'\nnotices = true");
+    relay.signal("HUP");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let began = Instant::now();
+    relay.signal("TERM");
+    simulator
+        .wait_until(|simulator| simulator.connected() == 0)
+        .await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(!relay.log.lock().unwrap().contains(DONE));
+    let mut relay = relay;
+    let (status, log) = blocking(move || (relay.child.wait().unwrap(), relay.log())).await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    drop(mute);
 }

@@ -2,10 +2,11 @@
 //! it promises.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use sapi_sim::DEMO_TOKEN;
+use sapi_sim::{DEMO_TOKEN, EndedBy};
 
 use crate::daemon::{
     BINARY, Home, Relay, Tail, blocking, connected, emitted, lines, simulator, until,
@@ -191,15 +192,50 @@ async fn a_tail_of_8x8_itself_prints_and_closes() {
     })
     .await;
     assert_eq!(printed, emitted(&simulator));
-    let interrupted = Command::new("kill")
-        .args(["-s", "INT", &tail.child.id().to_string()])
-        .status();
-    assert!(interrupted.unwrap().success());
-    simulator
-        .wait_until(|simulator| simulator.connected() == 0)
-        .await;
     let mut tail = tail;
-    assert!(blocking(move || tail.child.wait().unwrap()).await.success());
+    for signal in ["INT", "TERM"] {
+        let told = Command::new("kill")
+            .args(["-s", signal, &tail.child.id().to_string()])
+            .status();
+        assert!(told.unwrap().success());
+        simulator
+            .wait_until(|simulator| simulator.connected() == 0)
+            .await;
+        let ended = blocking(move || tail.child.wait().unwrap()).await;
+        assert!(ended.success(), "{signal}: {ended}");
+        tail = Tail::start(&[
+            "--direct",
+            "--config",
+            &config,
+            "--subs-id",
+            "try_out",
+            "--types",
+            "!*",
+        ]);
+        connected(&simulator).await;
+    }
+    for connection in simulator.connections().iter().take(2) {
+        let ended = connection.ended.as_ref().unwrap();
+        assert_eq!(ended.by, EndedBy::Client, "{connection:?}");
+    }
+}
+
+#[test]
+fn a_tail_of_8x8_itself_says_what_keeps_it_away() {
+    let home = Home::new("ws://127.0.0.1:1");
+    let file = home.file();
+    let mut tail = Command::new(BINARY)
+        .args(["tail", "--direct", "--subs-id", "try_out", "--config"])
+        .arg(file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(tail.stderr.take().unwrap()).lines();
+    let refused = said.find(|line| line.as_ref().unwrap().contains("refused"));
+    assert!(refused.is_some(), "it ended without a word");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
 }
 
 #[cfg(feature = "demo")]
