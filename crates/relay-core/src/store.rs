@@ -22,6 +22,9 @@ use disk::Disk;
 /// How long a change may wait for company before it is written.
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// The fact that the state was lost: how far the journal went by then.
+const LOST: &str = "state_lost";
+
 const TABLES: [Table; 5] = [
     Table::Cursors,
     Table::Sequences,
@@ -55,6 +58,8 @@ struct Tables {
     sinks: BTreeSet<String>,
     /// Sinks of an earlier run that may still be registered.
     expected: BTreeSet<String>,
+    /// The state was lost: any sink may still be registered.
+    expects_any: bool,
 }
 
 #[derive(Debug)]
@@ -182,16 +187,45 @@ impl Store {
         self.lock().sinks.remove(sink);
     }
 
+    /// Whether nothing was ever kept: there was no file, or it was put aside.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().values.values().all(BTreeMap::is_empty)
+    }
+
+    /// The journal, which goes up to `last`, is older than this state: what an earlier run kept is
+    /// lost. Durable with the first value that is, so that no crash makes it forgotten.
+    pub(crate) fn was_lost(&self, last: Cursor) {
+        self.set(Table::Facts, LOST, last.to_string().into_bytes());
+    }
+
+    /// Whether a sink without a cursor may have had one that is lost: `first`, the oldest record,
+    /// was there before the state was lost.
+    pub(crate) fn may_have_lost(&self, first: Cursor) -> bool {
+        let lost = self.get(Table::Facts, LOST);
+        lost.and_then(|bytes| read_cursor(&bytes))
+            .is_some_and(|lost| lost.epoch == first.epoch && lost.offset >= first.offset)
+    }
+
+    /// Until the sinks are registered any may be one that has passed nothing.
+    pub(crate) fn expect_any(&self) {
+        self.lock().expects_any = true;
+    }
+
     /// The sinks are registered: what else has a cursor is a sink no more. Until then whoever had one
     /// at the start counts, or the start would be a moment at which nobody holds retention back.
     pub(crate) fn expect_no_more(&self) {
-        self.lock().expected.clear();
+        let mut tables = self.lock();
+        tables.expected.clear();
+        tables.expects_any = false;
     }
 
     /// What every registered sink has passed: the least of their cursors in this journal. A sink
     /// without one has passed nothing.
     pub fn passed(&self, epoch: relay_journal::Epoch) -> Offset {
         let tables = self.lock();
+        if tables.expects_any {
+            return Offset(0);
+        }
         let cursors = tables.values.get(&Table::Cursors);
         let passed = tables.sinks.union(&tables.expected).map(|sink| {
             let cursor = cursors

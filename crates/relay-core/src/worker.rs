@@ -150,6 +150,14 @@ pub struct Context {
     pub retention_bytes: u64,
 }
 
+impl Context {
+    /// Whether a sink without a cursor may have had one: it then starts with the oldest event,
+    /// whatever it is told.
+    fn may_have_lost_a_cursor(&self) -> bool {
+        self.store.may_have_lost(self.bus.cursor(self.bus.first()))
+    }
+}
+
 /// Starts the worker of a sink under supervision. `make` gives the sink for each start: the first,
 /// and those after a panic, which go on from the last cursor.
 ///

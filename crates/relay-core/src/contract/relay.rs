@@ -183,6 +183,14 @@ impl Relay {
         self.core.close().await.unwrap();
         Self::open(self.dir, self.numbers.into_inner(), self.retention_bytes)
     }
+
+    /// The same, and the state beside the journal is damaged meanwhile.
+    pub async fn crash_and_lose_state(self) -> Self {
+        drop(self.supervisor);
+        self.core.close().await.unwrap();
+        std::fs::write(self.dir.path().join("state.redb"), vec![7; 100_000]).unwrap();
+        Self::open(self.dir, self.numbers.into_inner(), self.retention_bytes)
+    }
 }
 
 impl Default for Relay {

@@ -241,6 +241,15 @@ fn open_files(config: &CoreConfig) -> Result<Opened, OpenError> {
         Log::open(dir, options).map_err(|error| refused(dir, error))?;
     let short = make_room_beside(&mut writer, dir);
     let (store, store_thread) = Store::open(&dir.join("state.redb"))?;
+    if !recovery.created && log.last() > Offset(0) && store.is_empty() {
+        tracing::error!("the state beside the journal is lost: cursors, pauses and halts of sinks");
+        let (epoch, offset) = (log.epoch(), log.last());
+        store.was_lost(Cursor { epoch, offset });
+    }
+    let (epoch, offset) = (log.epoch(), log.first());
+    if store.may_have_lost(Cursor { epoch, offset }) {
+        store.expect_any();
+    }
     check_subscriptions(config, &store)?;
     let other = |what| move |source| OpenError::Log { what, source };
     let gaps = GapLog::open(&dir.join("gaps"), &config.tenant).map_err(other("list of gaps"))?;

@@ -98,7 +98,9 @@ impl Shared {
         let here = known.filter(|cursor| cursor.epoch == context.bus.epoch());
         let cursor = match (here, known, config.start_from) {
             (Some(cursor), _, _) => cursor.offset,
-            (None, None, StartFrom::Latest) => context.bus.last(),
+            (None, None, StartFrom::Latest) if !context.may_have_lost_a_cursor() => {
+                context.bus.last()
+            }
             (None, _, _) => Offset(context.bus.first().0.saturating_sub(1)),
         };
         let row = Row {

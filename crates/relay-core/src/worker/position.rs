@@ -17,6 +17,11 @@ impl Shared {
         let Some(cursor) = store.cursor(name) else {
             // What was there when the sink was made, not when its task first ran.
             let offset = self.row().cursor;
+            if self.context.may_have_lost_a_cursor() {
+                self.cursor_reset(
+                    "the relay's state was lost, and the cursor with it: delivery starts at the oldest event".to_owned(),
+                );
+            }
             self.move_to(offset);
             if let Err(error) = store.flush().await {
                 tracing::warn!(sink = %name, %error, "the first cursor is not durable yet");

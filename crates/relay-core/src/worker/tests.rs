@@ -2,6 +2,7 @@
 
 mod again;
 mod decides;
+mod lost;
 mod waits;
 
 use std::time::Duration;
