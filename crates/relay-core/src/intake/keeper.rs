@@ -166,8 +166,9 @@ impl Keeper {
         if self.trouble != Some(Trouble::Full) {
             return;
         }
-        // Twice the low water at least, or it would be full again at once.
-        let room = (2 * self.low()).max(2 * ROOM);
+        // Twice the low water at least, or it would be full again at once; and as much as the
+        // reserve leaves free when it is taken again, or it never would be.
+        let room = (2 * self.low()).max(2 * ROOM).max(self.reserve / 2);
         let wanted = self.reserve.saturating_sub(self.writer.reserve_left()) + room;
         let available = |dir: &PathBuf| free_bytes(dir).map_or(0, |space| space.available);
         if available(&self.dir) < wanted {

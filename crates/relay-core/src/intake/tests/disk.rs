@@ -191,6 +191,44 @@ async fn sinks_that_pass_make_room_also_when_the_reserve_is_used_up() {
 }
 
 #[tokio::test]
+async fn room_is_made_until_a_large_reserve_can_be_taken_again() {
+    const RESERVE: u64 = 24 << 20;
+    let Some(volume) = Volume::mount(256 << 20) else {
+        return;
+    };
+    let rig = rig_with(&volume, RESERVE);
+    let cursor = |offset| Cursor {
+        epoch: rig.core.bus.epoch(),
+        offset,
+    };
+    rig.core.store.set_cursor("lake", cursor(Offset(0)));
+    rig.core.store.register_sink("lake");
+    let docs: Vec<_> = (0..320)
+        .map(|n| Doc::event(n).body(&format!("{n} {}", "x".repeat(64 << 10))))
+        .collect();
+    rig.admit("a", &docs).await;
+    rig.core.intake.flush().await;
+    let other = volume.0.path().join("filler");
+    hog(&other);
+    gate(&rig, Gate::Full).await;
+    // What is free lies between what counts as room by its size alone and what the reserve asks for.
+    let reserve = fs::metadata(rig.config.dir.join("reserve")).unwrap().len();
+    let wanted = RESERVE - reserve + (10 << 20);
+    let available = relay_journal::free_bytes(volume.0.path())
+        .unwrap()
+        .available;
+    let other = fs::OpenOptions::new().write(true).open(other).unwrap();
+    let len = other.metadata().unwrap().len();
+    other.set_len(len - (wanted - available)).unwrap();
+    rig.core
+        .store
+        .set_cursor("lake", cursor(rig.core.bus.last()));
+    gate(&rig, Gate::Open).await;
+    assert!(rig.core.bus.first() > Offset(1));
+    rig.core.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_state_is_written_again_once_there_is_room() {
     let Some(volume) = Volume::mount(24 << 20) else {
         return;
