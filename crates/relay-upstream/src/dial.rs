@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -36,12 +37,14 @@ pub(crate) struct Opened {
     pub(crate) buffer: BytesMut,
 }
 
-/// Connects one subscription. Dropped midway, it leaves nothing open.
+/// Connects one subscription. Dropped midway, it leaves nothing open. `asked` is set once the request
+/// is on its way: from then on the upstream may take the subscription for made.
 pub(crate) async fn dial(
     config: &UpstreamConfig,
     subs_id: &str,
     style: PathStyle,
     token: &str,
+    asked: &AtomicBool,
 ) -> Result<Opened, Failure> {
     let authorization = basic_header(&config.username, token);
     let attempt = async {
@@ -51,6 +54,7 @@ pub(crate) async fn dial(
         let path = url.strip_prefix(&origin).unwrap_or(&url);
         let host = origin.split_once("://").map_or("", |(_, host)| host);
         let mut buffer = BytesMut::new();
+        asked.store(true, Relaxed);
         upgrade(&mut wire, &mut buffer, host, path, &authorization).await?;
         Ok(Opened { wire, buffer })
     };

@@ -46,7 +46,8 @@ pub struct Context {
 /// Holds every subscription of `subs_ids` until the relay stops.
 ///
 /// Returns after each socket has been closed cleanly: Close sent, read and admitted until the
-/// peer's Close, 5 s at most. `Err` if intake stopped first.
+/// peer's Close, 5 s at most; and before that, 5 s at most for the answer to a request that was
+/// written. `Err` if intake stopped first.
 pub async fn run<A: Admit>(
     config: Arc<UpstreamConfig>,
     admit: A,

@@ -13,7 +13,7 @@ use crate::failure::{End, Failure};
 use crate::patience::Patience;
 use crate::rota::{Moment, Window};
 
-/// How long the peer's Close is waited for.
+/// How long the peer's Close is waited for; and before that, its answer to a request.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// No byte for so long is a quiet moment.
 const QUIET: Duration = Duration::from_secs(2);
@@ -79,7 +79,13 @@ struct Open {
 enum State {
     /// Until its turn (no cause), or after a failure.
     Waiting(Moment, Option<BackOffCause>),
-    Connecting,
+    /// Whether the request is written: from then on the upstream may deliver.
+    Connecting {
+        is_asked: bool,
+    },
+    /// The request is written, and the connection is not wanted any more. Until when its answer is
+    /// waited for: what comes behind it counts as delivered upstream.
+    Leaving(DisconnectReason, Moment),
     Open(Open),
     /// Close is sent; until when the peer's is waited for.
     Closing(Open, DisconnectReason, Moment),
@@ -114,12 +120,14 @@ impl Session {
     /// When it wants a [`Input::Tick`].
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.state {
-            State::Waiting(until, _) | State::Closing(_, _, until) => Some(until),
+            State::Waiting(until, _) | State::Leaving(_, until) | State::Closing(_, _, until) => {
+                Some(until)
+            }
             State::Open(open) => {
                 let silence = open.last_byte + self.timing.silence;
                 Some(open.reopen_at().map_or(silence, |at| at.min(silence)))
             }
-            State::Connecting | State::Parked | State::Finished => None,
+            State::Connecting { .. } | State::Parked | State::Finished => None,
         }
     }
 
@@ -127,11 +135,13 @@ impl Session {
     pub(crate) fn status(&self) -> SubscriptionState {
         match self.state {
             State::Waiting(_, Some(cause)) => SubscriptionState::BackingOff(cause),
-            State::Connecting if self.is_rotating => SubscriptionState::Rotating,
-            State::Waiting(_, None) | State::Connecting => SubscriptionState::Connecting,
+            State::Connecting { .. } if self.is_rotating => SubscriptionState::Rotating,
+            State::Waiting(_, None) | State::Connecting { .. } => SubscriptionState::Connecting,
             State::Open(_) => SubscriptionState::Streaming,
             State::Closing(_, DisconnectReason::Planned, _) => SubscriptionState::Rotating,
-            State::Closing(..) | State::Parked | State::Finished => SubscriptionState::Stopped,
+            State::Leaving(..) | State::Closing(..) | State::Parked | State::Finished => {
+                SubscriptionState::Stopped
+            }
         }
     }
 
@@ -145,7 +155,14 @@ impl Session {
 
     /// Whether a connection is being made.
     pub(crate) fn is_connecting(&self) -> bool {
-        matches!(self.state, State::Connecting)
+        matches!(self.state, State::Connecting { .. } | State::Leaving(..))
+    }
+
+    /// The request of the connection that is being made is written.
+    pub(crate) fn asked(&mut self) {
+        if let State::Connecting { is_asked } = &mut self.state {
+            *is_asked = true;
+        }
     }
 
     /// Whether it is over.
@@ -163,7 +180,8 @@ impl Session {
         match self.state {
             State::Waiting(until, Some(cause)) => Some((cause, until.saturating_sub(now))),
             State::Waiting(_, None)
-            | State::Connecting
+            | State::Connecting { .. }
+            | State::Leaving(..)
             | State::Open(_)
             | State::Closing(..)
             | State::Parked
@@ -208,6 +226,7 @@ impl Session {
     fn tick(&mut self, now: Moment) -> Vec<Action> {
         match self.state {
             State::Waiting(until, _) if now >= until => self.connect(),
+            State::Leaving(why, until) if now >= until => self.give_up(why),
             State::Closing(_, why, until) if now >= until => {
                 let text = "no Close came back within 5 s".to_owned();
                 let mut actions = vec![Action::Drop(why, text)];
@@ -226,7 +245,8 @@ impl Session {
                 vec![Action::AskReopen]
             }
             State::Waiting(..)
-            | State::Connecting
+            | State::Connecting { .. }
+            | State::Leaving(..)
             | State::Open(_)
             | State::Closing(..)
             | State::Parked
@@ -237,7 +257,7 @@ impl Session {
     fn connect(&mut self) -> Vec<Action> {
         match self.gate {
             Gate::Open => {
-                self.state = State::Connecting;
+                self.state = State::Connecting { is_asked: false };
                 vec![Action::Connect]
             }
             Gate::Full => {
@@ -249,17 +269,26 @@ impl Session {
 
     fn opened(&mut self, now: Moment, reopen: Option<Window>) -> Vec<Action> {
         self.is_rotating = false;
-        self.state = State::Open(Open {
+        let open = Open {
             since: now,
             last_byte: now,
             reopen,
-        });
+        };
+        if let State::Leaving(why, _) = self.state {
+            return self.close(now, open, why);
+        }
+        self.state = State::Open(open);
         vec![]
     }
 
     fn failed(&mut self, now: Moment, failure: &Failure, try_other: bool) -> Vec<Action> {
+        if let State::Leaving(why, _) = self.state
+            && (try_other || why == DisconnectReason::Shutdown)
+        {
+            return self.give_up(why);
+        }
         if try_other {
-            return vec![Action::Connect];
+            return self.connect();
         }
         self.wait(now, failure.cause(), failure.retry_after());
         vec![Action::Report(failure.reason(), failure.to_string())]
@@ -273,9 +302,11 @@ impl Session {
                 actions.extend(self.closed(now, why, true));
                 return actions;
             }
-            State::Waiting(..) | State::Connecting | State::Parked | State::Finished => {
-                return vec![];
-            }
+            State::Waiting(..)
+            | State::Connecting { .. }
+            | State::Leaving(..)
+            | State::Parked
+            | State::Finished => return vec![],
         };
         let age = now.saturating_sub(open.since);
         let is_protocol = matches!(end, End::Protocol(_));
@@ -310,9 +341,15 @@ impl Session {
     fn gate(&mut self, now: Moment, gate: Gate) -> Vec<Action> {
         self.gate = gate;
         match (gate, self.state) {
-            (Gate::Full, State::Connecting) => {
-                self.state = State::Parked;
-                vec![Action::Abort]
+            (Gate::Full, State::Connecting { is_asked: true }) => {
+                self.leave(now, DisconnectReason::DiskFull)
+            }
+            (Gate::Full, State::Connecting { is_asked: false }) => {
+                self.give_up(DisconnectReason::DiskFull)
+            }
+            (Gate::Open, State::Leaving(DisconnectReason::DiskFull, _)) => {
+                self.state = State::Connecting { is_asked: true };
+                vec![]
             }
             (Gate::Full, State::Open(open)) => self.close(now, open, DisconnectReason::DiskFull),
             (Gate::Open, State::Parked) => self.connect(),
@@ -340,15 +377,32 @@ impl Session {
                 vec![]
             }
             State::Finished => vec![],
-            State::Connecting => {
-                self.state = State::Finished;
-                vec![Action::Abort, Action::Finish]
+            State::Connecting { is_asked: true } => self.leave(now, DisconnectReason::Shutdown),
+            State::Connecting { is_asked: false } => self.give_up(DisconnectReason::Shutdown),
+            State::Leaving(_, until) => {
+                self.state = State::Leaving(DisconnectReason::Shutdown, until);
+                vec![]
             }
             State::Waiting(..) | State::Parked => {
                 self.state = State::Finished;
                 vec![Action::Finish]
             }
         }
+    }
+
+    fn leave(&mut self, now: Moment, why: DisconnectReason) -> Vec<Action> {
+        self.state = State::Leaving(why, now + CLOSE_TIMEOUT);
+        vec![]
+    }
+
+    /// The attempt is not worth waiting for.
+    fn give_up(&mut self, why: DisconnectReason) -> Vec<Action> {
+        if why == DisconnectReason::Shutdown {
+            self.state = State::Finished;
+            return vec![Action::Abort, Action::Finish];
+        }
+        self.state = State::Parked;
+        vec![Action::Abort]
     }
 
     fn close(&mut self, now: Moment, open: Open, why: DisconnectReason) -> Vec<Action> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -76,14 +77,29 @@ impl<A: Admit> Subscription<A> {
         Ok(())
     }
 
-    /// Makes one attempt, unless something happens meanwhile.
+    /// Makes one attempt, unless the session gives it up meanwhile.
     async fn connect(&mut self) -> Result<Option<Input>, Stopped> {
-        let style = self.path.style();
-        let attempt = attempt(&self.config, &self.id, style);
-        let (seen, result) = tokio::select! {
-            biased;
-            input = self.signals.next(&self.session, &self.config.token) => return Ok(Some(input)),
-            attempt = attempt => attempt,
+        let (style, asked) = (self.path.style(), AtomicBool::new(false));
+        let mut attempt = pin!(attempt(
+            Arc::clone(&self.config),
+            Arc::clone(&self.id),
+            style,
+            &asked
+        ));
+        let (seen, result) = loop {
+            let input = tokio::select! {
+                biased;
+                input = self.signals.next(&self.session, &self.config.token) => input,
+                attempt = &mut attempt => break attempt,
+            };
+            if asked.load(Relaxed) {
+                self.session.asked();
+            }
+            let actions = self.session.handle(self.signals.now(), input);
+            if actions.contains(&Action::Abort) {
+                return Ok(None);
+            }
+            self.show();
         };
         self.signals.token_seen = seen;
         match result {
@@ -334,17 +350,17 @@ impl<A: Admit> Subscription<A> {
     }
 }
 
-/// Reads the token and connects with it; which token that was.
+/// Reads the token and connects with it; which token that was. `asked`: as [`dial`] says.
 async fn attempt(
-    config: &Arc<UpstreamConfig>,
-    subs_id: &Arc<str>,
+    config: Arc<UpstreamConfig>,
+    subs_id: Arc<str>,
     style: PathStyle,
+    asked: &AtomicBool,
 ) -> (Option<Arc<str>>, Result<Opened, Failure>) {
-    let (config, subs_id) = (Arc::clone(config), Arc::clone(subs_id));
     match config.token.read().await {
         Err(error) => (None, Err(Failure::Token(error))),
         Ok(token) => {
-            let opened = dial(&config, &subs_id, style, &token).await;
+            let opened = dial(&config, &subs_id, style, &token, asked).await;
             (Some(token), opened)
         }
     }

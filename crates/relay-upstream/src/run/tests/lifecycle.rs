@@ -5,7 +5,6 @@ use std::time::Duration;
 use relay_core::admit::{DisconnectReason, Gate, Stopped};
 use relay_core::status::SubscriptionState;
 use sapi_protocol::parse_basic;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::harness::{Relay, TOKEN, config, document, event, start};
@@ -75,17 +74,8 @@ async fn it_asks_as_documented_and_admits_what_comes() {
 async fn bytes_that_come_with_the_handshake_count() {
     let (peer, relay) = start().await;
     let mut talk = peer.request().await;
-    let accept = derive_accept_key(talk.header("Sec-WebSocket-Key").unwrap().as_bytes());
-    let head = format!(
-        "HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
-    let both = [
-        head.into_bytes(),
-        frame(OpCode::Data(Data::Text), event(1).as_bytes()),
-    ]
-    .concat();
-    talk.raw(&both).await;
+    talk.upgrade_with(&frame(OpCode::Data(Data::Text), event(1).as_bytes()))
+        .await;
     relay.recorder.document(&event(1)).await;
     drop(talk);
     relay.stopped().await;
@@ -271,11 +261,43 @@ async fn silence_ends_a_connection() {
 }
 
 #[tokio::test]
-async fn stopping_during_a_handshake_is_immediate() {
-    let (peer, relay) = start().await;
-    let talk = peer.request().await;
+async fn stopping_before_anything_is_asked_is_immediate() {
+    let proxy = Peer::bind().await;
+    let mut config = config("ws://upstream.invalid");
+    config.proxy = Some(format!("http://{}", proxy.address()).parse().unwrap());
+    let relay = Relay::start(config);
+    let talk = proxy.request().await;
+    assert!(talk.request.starts_with("CONNECT "), "{}", talk.request);
     assert!(relay.stopped().await.is_empty());
     drop(talk);
+}
+
+#[tokio::test]
+async fn what_comes_with_an_answer_is_admitted_also_when_it_is_not_wanted_any_more() {
+    for stop in [false, true] {
+        let (peer, relay) = start().await;
+        let mut talk = peer.request().await;
+        if stop {
+            relay.stop.cancel();
+        } else {
+            relay.gate.send(Gate::Full).unwrap();
+        }
+        while relay.state() != SubscriptionState::Stopped {
+            tokio::task::yield_now().await;
+        }
+        talk.upgrade_with(&frame(OpCode::Data(Data::Text), event(1).as_bytes()))
+            .await;
+        assert_eq!(talk.heard().await, Heard::Close(1000), "stop: {stop}");
+        talk.close(1000).await;
+        let (reason, _) = relay.recorder.end(0).await;
+        let wanted = if stop {
+            DisconnectReason::Shutdown
+        } else {
+            DisconnectReason::DiskFull
+        };
+        assert_eq!(reason, wanted);
+        assert_eq!(relay.stopped().await[1], document(1));
+    }
 }
 
 #[tokio::test]

@@ -92,13 +92,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     }
 
     pub(super) async fn upgrade(&mut self) {
+        self.upgrade_with(b"").await;
+    }
+
+    /// Upgrades, and sends more in the same write.
+    pub(super) async fn upgrade_with(&mut self, more: &[u8]) {
         let key = self.header("Sec-WebSocket-Key").unwrap();
         let accept = derive_accept_key(key.as_bytes());
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
         );
-        self.raw(answer.as_bytes()).await;
+        self.raw(&[answer.as_bytes(), more].concat()).await;
     }
 
     pub(super) async fn answer(mut self, status: u16, headers: &str) {

@@ -41,6 +41,71 @@ fn stopping_elsewhere_is_immediate() {
     assert_eq!(parked.input(Input::Stop), [Action::Finish]);
 }
 
+/// A bench whose request is written when it is not wanted any more.
+fn leaving(input: Input) -> Bench {
+    let mut bench = Bench::new();
+    bench.tick();
+    bench.session.asked();
+    assert_eq!(bench.input(input), []);
+    assert!(bench.session.is_connecting());
+    assert_eq!(bench.session.status(), SubscriptionState::Stopped);
+    bench
+}
+
+#[test]
+fn what_is_asked_for_is_taken_before_it_is_closed() {
+    for (input, why) in [
+        (Input::Stop, DisconnectReason::Shutdown),
+        (Input::Gate(Gate::Full), DisconnectReason::DiskFull),
+    ] {
+        let mut bench = leaving(input);
+        bench.pass(secs(4));
+        assert_eq!(bench.input(Input::Opened(None)), [Action::SendClose]);
+        bench.session.received(bench.now, 5);
+        assert!(drops(&bench.closed(), why));
+    }
+}
+
+#[test]
+fn an_answer_is_waited_for_five_seconds_at_most() {
+    let mut stopping = leaving(Input::Stop);
+    assert_eq!(stopping.tick(), [Action::Abort, Action::Finish]);
+    assert_eq!(stopping.now, secs(5));
+    assert!(stopping.session.is_finished());
+    let mut full = leaving(Input::Gate(Gate::Full));
+    assert_eq!(full.tick(), [Action::Abort]);
+    assert_eq!(full.input(Input::Gate(Gate::Open)), [Action::Connect]);
+    // Full, then stopped: the time does not begin again.
+    let mut both = leaving(Input::Gate(Gate::Full));
+    both.pass(secs(3));
+    both.input(Input::Stop);
+    both.tick();
+    assert_eq!(both.now, secs(5));
+    assert!(both.session.is_finished());
+}
+
+#[test]
+fn a_refusal_ends_what_is_not_wanted_any_more() {
+    for try_other in [false, true] {
+        let failed = || Input::Failed(Failure::Network("x".to_owned()), try_other);
+        let mut stopping = leaving(Input::Stop);
+        stopping.input(failed());
+        assert!(stopping.session.is_finished());
+        let mut full = leaving(Input::Gate(Gate::Full));
+        full.input(failed());
+        assert!(!full.session.is_connecting());
+    }
+}
+
+#[test]
+fn room_while_it_waits_for_the_answer_keeps_the_attempt() {
+    let mut bench = leaving(Input::Gate(Gate::Full));
+    assert_eq!(bench.input(Input::Gate(Gate::Open)), []);
+    assert_eq!(bench.session.deadline(), None);
+    assert_eq!(bench.input(Input::Opened(None)), []);
+    assert_eq!(bench.session.status(), SubscriptionState::Streaming);
+}
+
 #[test]
 fn a_full_disk_closes_parks_and_comes_back() {
     let mut bench = Bench::open();
@@ -51,7 +116,7 @@ fn a_full_disk_closes_parks_and_comes_back() {
     assert_eq!(actions.len(), 1);
     assert_eq!(bench.session.deadline(), None);
     assert_eq!(bench.input(Input::Gate(Gate::Open)), [Action::Connect]);
-    // Full while connecting.
+    // Full while connecting, before anything was asked.
     assert_eq!(bench.input(Input::Gate(Gate::Full)), [Action::Abort]);
     assert_eq!(bench.session.status(), SubscriptionState::Stopped);
 }
