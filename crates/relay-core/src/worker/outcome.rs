@@ -186,6 +186,7 @@ impl Ledger {
                         letters.push((self.letter(event, reason), Original::of(event)));
                         lettered.push(index);
                     } else {
+                        self.shared.meters.rejected.inc();
                         *slot = Verdict::Refused;
                     }
                 }
@@ -201,6 +202,8 @@ impl Ledger {
             });
         }
         if !letters.is_empty() && self.put_away(letters).await {
+            let count = u64::try_from(lettered.len()).unwrap_or(u64::MAX);
+            self.shared.meters.rejected.inc_by(count);
             for index in lettered {
                 verdicts
                     .get_mut(index)
@@ -260,7 +263,6 @@ impl Ledger {
             return false;
         }
         self.rejections += 1;
-        self.shared.meters.rejected.inc();
         if let Some(count) = self.rejection_storm.strike() {
             tracing::error!(sink = %name, %offset, count, reason, "the destination refuses an event for good");
         }
@@ -286,10 +288,13 @@ impl Ledger {
 
     /// Whether the letters are durable: only then may the cursor pass their events.
     async fn put_away(&mut self, letters: Vec<(DeadLetter, Original)>) -> bool {
+        let count = u32::try_from(letters.len()).unwrap_or(u32::MAX);
         let put = self.shared.context.dead_letters.put_refused(letters);
         let Err(error) = put.await else {
             return true;
         };
+        // They are offered again: the destination has not refused more events than before.
+        self.rejections = self.rejections.saturating_sub(count);
         let text = format!("refused events could not be kept as dead letters: {error}");
         let remedy = "make room on the disk, or repair it".to_owned();
         self.fail(Trouble {

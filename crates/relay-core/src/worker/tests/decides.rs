@@ -84,6 +84,24 @@ async fn a_destination_that_refuses_everything_blocks_rather_than_drains_the_str
 }
 
 #[tokio::test]
+async fn dead_letters_that_cannot_be_kept_are_no_refusals_of_the_destination() {
+    let (relay, peer) = (Relay::new(), FakePeer::default());
+    peer.inject(Fault::Poison).await;
+    relay.core.dead_letters.close();
+    let sink = relay.start_with(&peer, |config| config.max_consecutive_rejections = 3);
+    relay.commit(&["poison"]).await;
+    let status = within(sink.wait_for(|status| status.retries >= 6)).await;
+    assert_eq!(status.state, SinkState::Retrying);
+    let text = status.last_error.unwrap().text;
+    assert!(text.contains("could not be kept as dead letters"), "{text}");
+    let rejected = relay
+        .metrics
+        .sink_rejected_total
+        .with_label_values(&["lake"]);
+    assert_eq!(rejected.get(), 0, "it is not settled");
+}
+
+#[tokio::test]
 async fn what_is_dropped_by_policy_is_counted_and_passed() {
     let (relay, peer) = (Relay::new(), FakePeer::default());
     peer.inject(Fault::Poison).await;
