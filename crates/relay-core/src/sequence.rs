@@ -74,6 +74,8 @@ pub(crate) struct Hole {
     pub(crate) opened: Instant,
     /// It was told to an operator.
     pub(crate) reported: bool,
+    /// Of what was told, how many numbers came after all.
+    pub(crate) filled: u64,
     /// It spans a restart of the relay.
     pub(crate) unverified: bool,
     /// It spans the last disconnect, or the restart of the relay.
@@ -84,6 +86,10 @@ impl Hole {
     /// How many numbers.
     pub(crate) fn len(&self) -> u64 {
         (self.last - self.first).saturating_add(1)
+    }
+
+    fn contains(&self, sequence: u64) -> bool {
+        (self.first..=self.last).contains(&sequence)
     }
 
     /// When it is reported, if it stays open. `hold`: until then a subscription may fill it.
@@ -99,7 +105,8 @@ impl Hole {
 pub(crate) enum Turn {
     /// It stayed open for too long.
     Open(Hole),
-    /// It had been reported and is now filled.
+    /// It had been reported, as large as it is here, and is now filled; or some of it is, and the
+    /// rest won't be.
     Filled(Hole),
 }
 
@@ -116,6 +123,8 @@ pub(crate) struct Ledger {
     /// The number that would follow, if the numbering began anew, and its timestamp.
     anew: Option<(u64, u64)>,
     holes: VecDeque<Hole>,
+    /// Reported holes as large as they were reported.
+    told: VecDeque<Hole>,
     turns: Vec<Turn>,
     /// Nothing has been seen since the relay started.
     restored: bool,
@@ -133,6 +142,7 @@ impl Ledger {
             began_ms: 0,
             anew: None,
             holes: VecDeque::new(),
+            told: VecDeque::new(),
             turns: Vec::new(),
             restored: false,
             cut: false,
@@ -218,6 +228,7 @@ impl Ledger {
                 until_ms: stamp,
                 opened: now,
                 reported: false,
+                filled: 0,
                 unverified: self.restored,
                 across_cut: self.cut,
             });
@@ -229,6 +240,7 @@ impl Ledger {
     fn restart(&mut self, next: u64, began_ms: u64) {
         let open = self.holes.drain(..).filter(|hole| !hole.reported);
         self.turns.extend(open.map(Turn::Open));
+        self.forget_told(|_| true);
         // The number before `next` has been seen: it was the first.
         self.first = next.saturating_sub(1);
         (self.next, self.began_ms, self.anew) = (next, began_ms, None);
@@ -236,19 +248,15 @@ impl Ledger {
 
     /// Takes a number out of the hole it lies in.
     fn fill(&mut self, sequence: u64) -> bool {
-        let within = |hole: &Hole| hole.first <= sequence && sequence <= hole.last;
-        let Some(index) = self.holes.iter().position(within) else {
+        let Some(index) = self.holes.iter().position(|hole| hole.contains(sequence)) else {
             return false;
         };
         let Some(hole) = self.holes.get_mut(index) else {
             return false;
         };
+        let was_reported = hole.reported;
         if hole.first == hole.last {
-            let hole = *hole;
             self.holes.remove(index);
-            if hole.reported {
-                self.turns.push(Turn::Filled(hole));
-            }
         } else if sequence == hole.first {
             hole.first += 1;
         } else if sequence == hole.last {
@@ -265,28 +273,50 @@ impl Ledger {
                 self.turns.push(Turn::Open(after));
             }
         }
+        if was_reported {
+            let mut told = self.told.iter_mut();
+            if let Some(told) = told.find(|told| told.contains(sequence)) {
+                told.filled += 1;
+            }
+            self.forget_told(|told| told.filled == told.len());
+        }
         true
+    }
+
+    /// Some of what was told is over: filled, or not to be filled any more. What came of it is said.
+    fn forget_told(&mut self, is_over: impl Fn(&Hole) -> bool) {
+        let over = self.told.iter().filter(|told| is_over(told));
+        let filled = over.filter(|told| told.filled > 0).copied();
+        self.turns.extend(filled.map(Turn::Filled));
+        self.told.retain(|told| !is_over(told));
     }
 
     /// Reports what has been open for too long, and what became of reported holes. `hold`: until
     /// then a subscription may fill what is open.
     pub(crate) fn settle(&mut self, now: Instant, hold: Option<Instant>) -> Vec<Turn> {
-        let mut turns = std::mem::take(&mut self.turns);
+        let is_late = |hole: &Hole| now.saturating_duration_since(hole.opened) >= LATE;
         for hole in &mut self.holes {
             if !hole.reported && hole.due(hold) <= now {
-                turns.push(Turn::Open(*hole));
+                self.turns.push(Turn::Open(*hole));
                 hole.reported = true;
+                self.told.push_back(*hole);
             }
         }
-        self.holes
-            .retain(|hole| now.saturating_duration_since(hole.opened) < LATE);
-        turns
+        self.holes.retain(|hole| !is_late(hole));
+        self.forget_told(is_late);
+        while self.told.len() > HOLES {
+            let oldest = self.told.pop_front().filter(|told| told.filled > 0);
+            self.turns.extend(oldest.map(Turn::Filled));
+        }
+        std::mem::take(&mut self.turns)
     }
 
     /// When [`Ledger::settle`] has something to say.
     pub(crate) fn due(&self, hold: Option<Instant>) -> Option<Instant> {
         let open = self.holes.iter().filter(|hole| !hole.reported);
-        let due = open.map(|hole| hole.due(hold)).min();
+        let partly = self.told.iter().filter(|told| told.filled > 0);
+        let partly = partly.map(|told| told.opened + LATE);
+        let due = open.map(|hole| hole.due(hold)).chain(partly).min();
         if self.turns.is_empty() {
             due
         } else {

@@ -39,6 +39,7 @@ impl Ledger {
             until_ms,
             opened: now,
             reported: false,
+            filled: 0,
             unverified: false,
             across_cut: false,
         };

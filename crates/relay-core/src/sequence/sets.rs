@@ -53,6 +53,7 @@ impl Ledger {
     pub(super) fn give_up(mut self) -> Vec<Turn> {
         let open = self.holes.drain(..).filter(|hole| !hole.reported);
         self.turns.extend(open.map(Turn::Open));
+        self.forget_told(|_| true);
         self.turns
     }
 
@@ -90,6 +91,16 @@ impl Ledger {
             cut: false,
             ..ahead.clone()
         };
+        let behind_told = behind.told.iter().filter(|told| {
+            let mut known = ahead.told.iter();
+            !known.any(|known| known.first <= told.last && told.first <= known.last)
+        });
+        let told = ahead.told.iter().chain(behind_told).map(|told| {
+            let open = merged.unheard((told.first, told.last));
+            let filled = told.len().saturating_sub(count(&open));
+            Hole { filled, ..*told }
+        });
+        merged.told = told.filter(|told| told.filled < told.len()).collect();
         while merged.holes.len() > HOLES {
             let oldest = merged.holes.pop_front().filter(|hole| !hole.reported);
             merged.turns.extend(oldest.map(Turn::Open));

@@ -40,6 +40,46 @@ fn a_hole_is_reported_once_and_only_when_it_stays_open() {
     assert_eq!(ledger.due(None), None);
 }
 
+/// What came of reported holes: their numbers, and how many came.
+fn filled(turns: Vec<Turn>) -> Vec<(u64, u64, u64)> {
+    let filled = |turn| match turn {
+        Turn::Open(_) => None,
+        Turn::Filled(hole) => Some((hole.first, hole.last, hole.filled)),
+    };
+    turns.into_iter().filter_map(filled).collect()
+}
+
+#[test]
+fn a_reported_hole_is_filled_as_large_as_it_was_reported() {
+    let mut ledger = Ledger::begin(1, 100);
+    ledger.observe(5, Some(104), at(0));
+    assert_eq!(open(ledger.settle(at(5), None)), [(2, 4)]);
+    // From the middle, so that it falls apart.
+    for n in [3, 2] {
+        ledger.observe(n, Some(100 + n), at(6));
+        assert_eq!(filled(ledger.settle(at(6), None)), []);
+    }
+    ledger.observe(4, Some(104), at(7));
+    assert_eq!(filled(ledger.settle(at(7), None)), [(2, 4, 3)]);
+    assert_eq!(ledger.due(None), None);
+}
+
+#[test]
+fn what_came_of_a_reported_hole_is_said_when_the_rest_is_given_up() {
+    let mut ledger = Ledger::begin(1, 100);
+    ledger.observe(11, Some(110), at(0));
+    ledger.observe(13, Some(112), at(0));
+    assert_eq!(open(ledger.settle(at(5), None)), [(2, 10), (12, 12)]);
+    for n in 5..10 {
+        ledger.observe(n, Some(100 + n), at(6));
+    }
+    let late = at(0) + LATE;
+    assert_eq!(ledger.due(None), Some(late));
+    assert_eq!(filled(ledger.settle(at(599), None)), []);
+    assert_eq!(filled(ledger.settle(late, None)), [(2, 10, 5)]);
+    assert_eq!(ledger.due(None), None);
+}
+
 #[test]
 fn repetitions_and_replays_are_old() {
     let mut ledger = Ledger::begin(1, 101);
@@ -201,7 +241,7 @@ proptest! {
             now += later;
             ledger.observe(n, timestamp, at(now));
             ledger.settle(at(now), None);
-            prop_assert!(ledger.holes.len() <= HOLES);
+            prop_assert!(ledger.holes.len() <= HOLES && ledger.told.len() <= HOLES);
         }
     }
 }

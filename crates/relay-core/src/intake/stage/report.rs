@@ -88,7 +88,10 @@ impl Stage {
         let (Turn::Open(hole) | Turn::Filled(hole)) = finding.turn;
         let draft = match finding.turn {
             Turn::Filled(_) => {
-                let text = format!("{}, held for missing, came after all", numbers(finding));
+                let mut text = format!("{}, held for missing, came after all", numbers(finding));
+                if hole.filled < hole.len() {
+                    text = format!("{} of {text}", hole.filled);
+                }
                 NoticeDraft::new(NoticeKind::SequenceFilled, text)
             }
             Turn::Open(_) if hole.unverified => {
@@ -124,8 +127,12 @@ impl Stage {
             }
         };
         let some = |ms: u64| (ms > 0).then_some(ms);
+        let missing = match finding.turn {
+            Turn::Open(_) => hole.len(),
+            Turn::Filled(_) => hole.filled,
+        };
         let draft = draft
-            .missing(hole.len())
+            .missing(missing)
             .between(some(hole.from_ms), some(hole.until_ms));
         // What is missing on all of them is about none of them.
         let draft = match about.as_slice() {

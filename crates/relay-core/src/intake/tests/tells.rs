@@ -43,7 +43,10 @@ async fn a_hole_that_stays_open_is_a_gap() {
     // And when it is filled after all, that is said.
     rig.admit("a", &[Doc::event(2), Doc::event(4), Doc::event(3)])
         .await;
-    rig.notice(NoticeKind::SequenceFilled).await;
+    assert_eq!(
+        rig.notice(NoticeKind::SequenceFilled).await.missing,
+        Some(3)
+    );
     assert_eq!(rig.ids().await.len(), 5);
 }
 
