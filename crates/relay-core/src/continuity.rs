@@ -6,7 +6,8 @@
 //! * away for longer than the upstream keeps events, measured from the last document (a heartbeat
 //!   is one): certain loss, said when the connection is back; but where other subscriptions share
 //!   the numbering, only if it does not show that they have brought everything;
-//! * a numbering went on, and no hole across the cut is open: recovered;
+//! * each numbering that was heard before went on, and no hole across the cut is open: recovered. One
+//!   that shows nothing yet is waited for;
 //! * else a possible loss; across a restart of the relay: unverified, and no loss.
 
 use std::sync::Arc;
@@ -14,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use crate::admit::DisconnectReason;
 use crate::notice::{NoticeDraft, NoticeKind, Verdict};
-use crate::sequence::{GRACE, Observed};
+use crate::sequence::{AcrossCut, GRACE, Observed};
 
 #[cfg(test)]
 mod tests;
 
-/// While nothing but repetitions arrives, the verdict waits for so long: as long as a connection may
+/// While nothing but repetitions arrives, or nothing of some numbering, the verdict waits for so long: as long as a connection may
 /// be silent, so that a heartbeat comes in between.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -46,6 +47,8 @@ struct Return {
     expired: bool,
     /// Another subscription may still bring what is missing.
     hold: Option<Instant>,
+    /// A numbering that was heard before has not gone on yet.
+    awaits: bool,
     /// A numbering that was known before has shown anything but repetitions, or a new one began.
     told: bool,
 }
@@ -139,6 +142,7 @@ impl Continuity {
                 went_on: false,
                 expired,
                 hold: None,
+                awaits: false,
                 told: false,
             };
             self.phase = Phase::Returned(back);
@@ -182,20 +186,20 @@ impl Continuity {
         match observed {
             // A hole that the numbering went on over tells by itself whether it stays open.
             Some(Observed::Next | Observed::Filled | Observed::Hole) => {
-                (back.went_on, back.told) = (true, true);
+                (back.went_on, back.told, back.awaits) = (true, true, false);
             }
             Some(Observed::Old) => {}
             None | Some(Observed::First | Observed::Restarted) => back.told = true,
         }
     }
 
-    /// The connection ended. `missing`: numbers in open holes across the cut before this one.
+    /// The connection ended. `cut`: what the numbering says of the cut before this one.
     pub(crate) fn disconnected(
         &mut self,
         at_ms: u64,
         reason: DisconnectReason,
         detail: &str,
-        missing: u64,
+        cut: AcrossCut,
     ) -> Vec<NoticeDraft> {
         let mut notices = Vec::new();
         let away = match &self.phase {
@@ -207,7 +211,7 @@ impl Continuity {
                 ..back.away.clone()
             },
             Phase::Returned(back) => {
-                notices.push(self.verdict(back, missing));
+                notices.push(self.verdict(back, cut));
                 self.away(reason)
             }
             Phase::Connected => self.away(reason),
@@ -232,38 +236,48 @@ impl Continuity {
         let Phase::Returned(back) = &self.phase else {
             return None;
         };
-        let waits = if back.told { GRACE } else { PATIENCE };
+        let waits = if back.told && !back.awaits {
+            GRACE
+        } else {
+            PATIENCE
+        };
         let due = back.first_heard.map(|heard| heard + waits);
         due.max(due.and(back.hold))
     }
 
-    /// Gives the verdict if it is due. `missing`: numbers in open holes across the last cut; `hold`:
-    /// until then another subscription may bring them.
+    /// Gives the verdict if it is due. `cut`: what the numbering says of the last cut; `hold`: until
+    /// then another subscription may bring what is missing.
     pub(crate) fn settle(
         &mut self,
         now: Instant,
-        missing: u64,
+        cut: AcrossCut,
         hold: Option<Instant>,
     ) -> Option<NoticeDraft> {
         self.due().filter(|due| *due <= now)?;
         let Phase::Returned(back) = &mut self.phase else {
             return None;
         };
-        if missing > 0 && hold.is_some_and(|hold| hold > now) {
+        if cut.missing > 0 && hold.is_some_and(|hold| hold > now) {
             back.hold = hold;
+            return None;
+        }
+        let patient = back.first_heard.map(|heard| heard + PATIENCE);
+        if back.went_on && cut.is_silent && patient.is_some_and(|until| until > now) {
+            back.awaits = true;
             return None;
         }
         let Phase::Returned(back) = std::mem::replace(&mut self.phase, Phase::Connected) else {
             return None;
         };
-        Some(self.verdict(&back, missing))
+        Some(self.verdict(&back, cut))
     }
 
-    fn verdict(&self, back: &Return, missing: u64) -> NoticeDraft {
+    fn verdict(&self, back: &Return, cut: AcrossCut) -> NoticeDraft {
         let from = back.away.event_ms.or(back.away.heard_ms);
         let until = back.first_event_ms;
         let cause = back.away.cause;
-        let (kind, verdict, text) = match (missing, back.went_on, back.away.restart) {
+        let (missing, went_on) = (cut.missing, back.went_on && !cut.is_silent);
+        let (kind, verdict, text) = match (missing, went_on, back.away.restart) {
             (0, true, _) => (
                 NoticeKind::Recovered,
                 Verdict::Recovered,

@@ -23,7 +23,7 @@ mod sets;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use ledgers::{Finding, Ledgers};
+pub(crate) use ledgers::{AcrossCut, Finding, Ledgers};
 
 /// How long a hole may be open before it is reported.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);

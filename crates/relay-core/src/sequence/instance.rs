@@ -16,6 +16,41 @@ pub(super) struct Kept {
     pub(super) ledger: Ledger,
     pub(super) heard_ms: u64,
     pub(super) dirty: bool,
+    /// It was heard on the present connection.
+    pub(super) is_heard: bool,
+    /// It was heard on the connection before, and has not gone on since.
+    pub(super) is_awaited: bool,
+}
+
+impl Kept {
+    /// One that has not been heard on this connection.
+    pub(super) fn new(ledger: Ledger, heard_ms: u64) -> Self {
+        Self {
+            ledger,
+            heard_ms,
+            dirty: false,
+            is_heard: false,
+            is_awaited: false,
+        }
+    }
+
+    fn observe(&mut self, shown: Shown, at_ms: u64, now: Instant) -> Observed {
+        (self.heard_ms, self.dirty, self.is_heard) = (at_ms, true, true);
+        let observed = self.ledger.observe(shown.sequence, shown.timestamp, now);
+        match observed {
+            Observed::Next | Observed::Hole | Observed::Filled => self.is_awaited = false,
+            Observed::First | Observed::Old | Observed::Restarted => {}
+        }
+        observed
+    }
+
+    /// The connection ended. `was_heard`: any instance was, on it.
+    pub(super) fn cut(&mut self, was_heard: bool) {
+        self.ledger.cut();
+        if was_heard {
+            self.is_awaited = std::mem::take(&mut self.is_heard);
+        }
+    }
 }
 
 /// What is known of one instance's numbers.
@@ -49,14 +84,13 @@ impl Instance {
     ) -> Option<(Observed, Vec<Turn>)> {
         let slot = self.kept.get_mut(subscription)?;
         let observed = if let Some(kept) = slot {
-            (kept.heard_ms, kept.dirty) = (at_ms, true);
-            kept.ledger.observe(shown.sequence, shown.timestamp, now)
+            kept.observe(shown, at_ms, now)
         } else {
             let ledger = Ledger::begin(shown.sequence, shown.timestamp.unwrap_or(0));
             *slot = Some(Kept {
-                ledger,
-                heard_ms: at_ms,
                 dirty: true,
+                is_heard: true,
+                ..Kept::new(ledger, at_ms)
             });
             Observed::First
         };
@@ -125,6 +159,12 @@ impl Instance {
         holes
             .map(|hole| sets::count(&self.unexplained(subscription, hole)))
             .fold(0, u64::saturating_add)
+    }
+
+    /// Whether a subscription heard it before the last disconnect, and it has not gone on since.
+    pub(super) fn is_silent(&self, subscription: usize) -> bool {
+        let kept = self.kept.get(subscription).and_then(Option::as_ref);
+        kept.is_some_and(|kept| kept.is_awaited)
     }
 
     /// Hands to the store what subscriptions share: their names, and what they have heard.

@@ -16,6 +16,19 @@ const INSTANCES: usize = 64;
 /// An instance's name beyond this is cut.
 const NAME: usize = 256;
 
+/// After a restart an instance is expected to go on if it was heard so long before the last one.
+const LIVELY_MS: u64 = 3_600_000;
+
+/// What the numbering says of a subscription's last disconnect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AcrossCut {
+    /// Numbers missing in open holes that span it, and that no other subscription is known to have
+    /// heard.
+    pub(crate) missing: u64,
+    /// An instance that was heard before it has not gone on since: of that one, nothing is known.
+    pub(crate) is_silent: bool,
+}
+
 /// What a ledger has to say.
 #[derive(Debug)]
 pub(crate) struct Finding {
@@ -67,17 +80,25 @@ impl Ledgers {
             if let (Some(index), Some((ledger, heard_ms))) = (index, Ledger::restore(&value, now)) {
                 let due = ledger.due(None);
                 ledgers.due = ledgers.due.into_iter().chain(due).min();
-                let kept = Kept {
-                    ledger,
-                    heard_ms,
-                    dirty: false,
-                };
                 if let Some(slot) = ledgers.instance(instance).kept.get_mut(index) {
-                    *slot = Some(kept);
+                    *slot = Some(Kept::new(ledger, heard_ms));
                 }
             }
         }
+        for subscription in 0..ledgers.names.len() {
+            let heard_ms = ledgers.of(subscription).map(|kept| kept.heard_ms);
+            let last_ms = heard_ms.max().unwrap_or(0);
+            for kept in ledgers.of(subscription) {
+                kept.is_awaited = kept.heard_ms.saturating_add(LIVELY_MS) >= last_ms;
+            }
+        }
         ledgers
+    }
+
+    /// The numberings of a subscription.
+    fn of(&mut self, subscription: usize) -> impl Iterator<Item = &mut Kept> {
+        let instances = self.instances.values_mut();
+        instances.filter_map(move |instance| instance.kept.get_mut(subscription)?.as_mut())
     }
 
     /// What subscriptions shared, if at least two of them are still there.
@@ -177,20 +198,22 @@ impl Ledgers {
         if let Some(presence @ Presence::Back(_)) = self.presence.get_mut(subscription) {
             *presence = Presence::Away(now);
         }
-        for instance in self.instances.values_mut() {
-            if let Some(Some(kept)) = instance.kept.get_mut(subscription) {
-                kept.ledger.cut();
-            }
+        // One that brought nothing says nothing of who should go on.
+        let was_heard = self.of(subscription).any(|kept| kept.is_heard);
+        for kept in self.of(subscription) {
+            kept.cut(was_heard);
         }
     }
 
-    /// Numbers missing in a subscription's open holes that span a disconnect, and that no other
-    /// subscription is known to have heard.
-    pub(crate) fn missing_across_cut(&self, subscription: usize) -> u64 {
+    /// What the numbering says of a subscription's last disconnect.
+    pub(crate) fn across_cut(&self, subscription: usize) -> AcrossCut {
         let instances = self.instances.values();
-        instances
-            .map(|instance| instance.missing_across_cut(subscription))
-            .fold(0, u64::saturating_add)
+        instances.fold(AcrossCut::default(), |all, instance| AcrossCut {
+            missing: all
+                .missing
+                .saturating_add(instance.missing_across_cut(subscription)),
+            is_silent: all.is_silent || instance.is_silent(subscription),
+        })
     }
 
     /// Until when another subscription may bring what this one has seen missing.

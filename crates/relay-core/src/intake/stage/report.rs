@@ -44,14 +44,13 @@ impl Stage {
         let Some(index) = self.index(&event.subscription) else {
             return;
         };
-        let missing = self.ledgers.missing_across_cut(index);
+        let cut = self.ledgers.across_cut(index);
         let Some(known) = self.subscriptions.get_mut(index) else {
             return;
         };
-        let notices =
-            known
-                .continuity
-                .disconnected(event.at_ms, event.reason, &event.detail, missing);
+        let notices = known
+            .continuity
+            .disconnected(event.at_ms, event.reason, &event.detail, cut);
         for notice in notices {
             self.tell(notice);
         }
@@ -71,9 +70,9 @@ impl Stage {
             if known.continuity.due().is_none_or(|due| due > now) {
                 continue;
             }
-            let missing = self.ledgers.missing_across_cut(index);
+            let cut = self.ledgers.across_cut(index);
             let hold = self.ledgers.hold(index);
-            let Some(notice) = known.continuity.settle(now, missing, hold) else {
+            let Some(notice) = known.continuity.settle(now, cut, hold) else {
                 continue;
             };
             self.tell(notice);
