@@ -40,13 +40,13 @@ impl Retention {
             ..
         } = config;
         let saved = keeper.store.get(Table::Facts, CLOCK).and_then(|bytes| {
-            let ([retention, wall], []) = bytes.as_chunks() else {
-                return None;
-            };
-            Some((u64::from_le_bytes(*retention), u64::from_le_bytes(*wall)))
+            // Earlier versions wrote the first two.
+            let (&[retention, wall], rest) = bytes.as_chunks().0.split_first_chunk()?;
+            let steady = rest.first().copied().unwrap_or_default();
+            Some([retention, wall, steady].map(u64::from_le_bytes))
         });
         let now = Instant::now();
-        let clock = Clock::new(saved, newest_ms, wall_ms(), now);
+        let clock = Clock::new(saved, newest_ms, millis(age), wall_ms(), now);
         Self {
             age_ms: millis(age),
             bytes,
