@@ -4,8 +4,10 @@
 //! The verdict on a time away is given a little after the first document that follows it, so that a
 //! replay can fill what looks like a hole:
 //! * away for longer than the upstream keeps events, measured from the last document (a heartbeat
-//!   is one): certain loss, said when the connection is back; but where other subscriptions share
-//!   the numbering, only if it does not show that they have brought everything;
+//!   is one): certain loss, said when the connection is back, and once; but where other subscriptions
+//!   share the numbering, only if it does not show that they have brought everything;
+//! * so long by the wall clock, but not by the monotonic one: the clock leapt, or the machine slept,
+//!   and the numbering has to tell;
 //! * each numbering that was heard before went on, and no hole across the cut is open: recovered. One
 //!   that shows nothing yet is waited for;
 //! * else a possible loss; across a restart of the relay: unverified, and no loss.
@@ -35,6 +37,17 @@ struct Away {
     restart: bool,
 }
 
+/// How long a time without a connection was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    /// The upstream has kept everything.
+    Short,
+    /// Longer than the upstream keeps events.
+    Expired,
+    /// So the wall clock says, and the monotonic clock does not.
+    Doubtful,
+}
+
 /// What follows a time without a connection.
 #[derive(Clone, Debug)]
 struct Return {
@@ -43,8 +56,7 @@ struct Return {
     first_event_ms: Option<u64>,
     /// A numbering went on where it had stopped, or over a hole.
     went_on: bool,
-    /// Longer away than the upstream keeps events.
-    expired: bool,
+    absence: Absence,
     /// Another subscription may still bring what is missing.
     hold: Option<Instant>,
     /// A numbering that was heard before has not gone on yet.
@@ -72,9 +84,14 @@ pub(crate) struct Opened {
 #[derive(Debug)]
 pub(crate) struct Continuity {
     subscription: Arc<str>,
-    horizon_ms: u64,
+    /// How long the upstream keeps events.
+    horizon: Duration,
     heard_ms: Option<u64>,
     event_ms: Option<u64>,
+    /// When that was by the monotonic clock; `None`: in an earlier run.
+    heard: Option<Instant>,
+    /// Up to here the loss of everything has been said.
+    told_ms: u64,
     phase: Phase,
 }
 
@@ -92,12 +109,13 @@ impl Continuity {
             cause: "restart",
             restart: true,
         };
-        let horizon_ms = u64::try_from(cache_horizon.as_millis()).unwrap_or(u64::MAX);
         Self {
             subscription,
-            horizon_ms,
+            horizon: cache_horizon,
             heard_ms,
             event_ms,
+            heard: None,
+            told_ms: 0,
             phase: Phase::Away(away),
         }
     }
@@ -109,7 +127,7 @@ impl Continuity {
 
     /// The connection is back. `vouched`: all that the subscription shows is numbered in common with
     /// others, so that the numbers will tell what is missing.
-    pub(crate) fn connected(&mut self, at_ms: u64, vouched: bool) -> Opened {
+    pub(crate) fn connected(&mut self, at_ms: u64, vouched: bool, now: Instant) -> Opened {
         let Phase::Away(away) = &self.phase else {
             return Opened {
                 notices: Vec::new(),
@@ -133,14 +151,21 @@ impl Continuity {
         let connected = self
             .draft(NoticeKind::Connected, text)
             .between(Some(heard_ms), Some(at_ms));
-        let expired = at_ms.saturating_sub(heard_ms) > self.horizon_ms;
-        if !expired || vouched {
+        let since_ms = heard_ms.max(self.told_ms);
+        let is_long = Duration::from_millis(at_ms.saturating_sub(since_ms)) > self.horizon;
+        let passed = self.heard.map(|heard| now.saturating_duration_since(heard));
+        let absence = match passed {
+            _ if !is_long => Absence::Short,
+            Some(passed) if passed <= self.horizon => Absence::Doubtful,
+            Some(_) | None => Absence::Expired,
+        };
+        if absence != Absence::Expired || vouched {
             let back = Return {
                 away,
                 first_heard: None,
                 first_event_ms: None,
                 went_on: false,
-                expired,
+                absence,
                 hold: None,
                 awaits: false,
                 told: false,
@@ -148,16 +173,16 @@ impl Continuity {
             self.phase = Phase::Returned(back);
             return Opened {
                 notices: vec![connected],
-                afresh: expired,
+                afresh: is_long,
             };
         }
-        self.phase = Phase::Connected;
+        (self.phase, self.told_ms) = (Phase::Connected, at_ms);
         let text = format!(
             "away for {gone:.0?}, longer than the upstream keeps events: what happened meanwhile is lost"
         );
         let lost = self
             .draft(NoticeKind::CertainLoss, text)
-            .between(Some(heard_ms), Some(at_ms));
+            .between(Some(since_ms), Some(at_ms));
         Opened {
             notices: vec![connected, lost.verdict(Verdict::CertainLoss)],
             afresh: true,
@@ -173,6 +198,7 @@ impl Continuity {
         now: Instant,
     ) {
         self.heard_ms = Some(self.heard_ms.map_or(at_ms, |heard| heard.max(at_ms)));
+        self.heard = Some(now);
         if event {
             self.event_ms = Some(self.event_ms.map_or(at_ms, |known| known.max(at_ms)));
         }
@@ -274,8 +300,12 @@ impl Continuity {
 
     fn verdict(&self, back: &Return, cut: AcrossCut) -> NoticeDraft {
         let from = back.away.event_ms.or(back.away.heard_ms);
+        let from = from.map(|from| from.max(self.told_ms));
         let until = back.first_event_ms;
-        let cause = back.away.cause;
+        let mut cause = back.away.cause.to_owned();
+        if back.absence == Absence::Doubtful {
+            cause.push_str(", during which the wall clock leapt or the machine slept");
+        }
         let (missing, went_on) = (cut.missing, back.went_on && !cut.is_silent);
         let (kind, verdict, text) = match (missing, went_on, back.away.restart) {
             (0, true, _) => (
@@ -283,7 +313,7 @@ impl Continuity {
                 Verdict::Recovered,
                 "the numbering went on without a hole: nothing is missing".to_owned(),
             ),
-            _ if back.expired => (
+            _ if back.absence == Absence::Expired => (
                 NoticeKind::CertainLoss,
                 Verdict::CertainLoss,
                 "away for longer than the upstream keeps events, and no other subscription has brought all of them"

@@ -27,7 +27,7 @@ fn fresh(heard_ms: Option<u64>) -> Continuity {
 /// One that has been streaming since hour 10.
 fn streaming() -> Continuity {
     let mut continuity = fresh(None);
-    assert!(continuity.connected(10 * HOUR, false).afresh);
+    assert!(continuity.connected(10 * HOUR, false, at(0)).afresh);
     continuity.document(10 * HOUR, true, Some(Observed::First), at(0));
     continuity
 }
@@ -45,7 +45,7 @@ fn a_rotation_with_contiguous_numbers_is_recovered_after_the_grace() {
         (cut[0].from, cut[0].until),
         (Some(10 * HOUR), Some(11 * HOUR))
     );
-    let opened = continuity.connected(11 * HOUR + 1, false);
+    let opened = continuity.connected(11 * HOUR + 1, false, at(0));
     assert_eq!(
         (kinds(&opened.notices), opened.afresh),
         (vec![NoticeKind::Connected], false)
@@ -70,7 +70,7 @@ fn without_evidence_a_loss_is_possible() {
     for observed in [None, Some(Observed::First), Some(Observed::Restarted)] {
         let mut continuity = streaming();
         continuity.disconnected(11 * HOUR, DisconnectReason::Network, "reset", NOTHING);
-        continuity.connected(11 * HOUR + 1, false);
+        continuity.connected(11 * HOUR + 1, false, at(0));
         continuity.document(11 * HOUR + 2, true, observed, at(0));
         let verdict = continuity.settle(at(5), NOTHING, None).unwrap();
         assert_eq!(verdict.kind, NoticeKind::PossibleLoss, "{observed:?}");
@@ -81,7 +81,7 @@ fn without_evidence_a_loss_is_possible() {
 fn while_only_repetitions_come_the_verdict_waits() {
     let mut continuity = streaming();
     continuity.disconnected(11 * HOUR, DisconnectReason::Network, "", NOTHING);
-    continuity.connected(11 * HOUR + 1, false);
+    continuity.connected(11 * HOUR + 1, false, at(0));
     continuity.document(11 * HOUR + 2, true, Some(Observed::Old), at(0));
     assert_eq!(continuity.settle(at(20), NOTHING, None), None);
     continuity.document(11 * HOUR + 3, true, Some(Observed::Next), at(20));
@@ -97,13 +97,13 @@ fn certain_loss_is_measured_from_the_last_document_a_heartbeat_included() {
     continuity.document(13 * HOUR, false, Some(Observed::Next), at(0));
     continuity.disconnected(13 * HOUR, DisconnectReason::Silence, "", NOTHING);
     assert_eq!(
-        kinds(&continuity.connected(15 * HOUR, false).notices),
+        kinds(&continuity.connected(15 * HOUR, false, at(7200)).notices),
         [NoticeKind::Connected]
     );
     let mut continuity = streaming();
     continuity.document(13 * HOUR, false, Some(Observed::Next), at(0));
     continuity.disconnected(14 * HOUR, DisconnectReason::Silence, "", NOTHING);
-    let opened = continuity.connected(15 * HOUR + 1, false);
+    let opened = continuity.connected(15 * HOUR + 1, false, at(7201));
     assert_eq!(
         kinds(&opened.notices),
         [NoticeKind::Connected, NoticeKind::CertainLoss]
@@ -123,10 +123,55 @@ fn connections_that_bring_nothing_do_not_shorten_the_time_away() {
         continuity.disconnected(at_ms, DisconnectReason::Network, "", NOTHING);
         if minutes < 170 {
             assert_eq!(
-                kinds(&continuity.connected(at_ms + 1, false).notices).len(),
-                if minutes <= 110 { 1 } else { 2 }
+                kinds(
+                    &continuity
+                        .connected(at_ms + 1, false, at(60 * minutes + 1))
+                        .notices
+                )
+                .len(),
+                if minutes == 120 { 2 } else { 1 }
             );
         }
+    }
+}
+
+#[test]
+fn a_certain_loss_is_said_once_and_then_only_what_extends_it() {
+    let mut continuity = streaming();
+    let mut told = Vec::new();
+    // Three hours without a connection; then it is made again and again, and brings nothing.
+    for minutes in [180, 181, 182, 370] {
+        let at_ms = 10 * HOUR + minutes * 60_000;
+        continuity.disconnected(at_ms - 1000, DisconnectReason::Network, "", NOTHING);
+        let opened = continuity.connected(at_ms, false, at(60 * minutes));
+        let notices = opened.notices.into_iter();
+        let loss = notices.filter(|notice| notice.kind == NoticeKind::CertainLoss);
+        told.extend(loss.map(|notice| (notice.from, notice.until)));
+    }
+    let minute = |minutes: u64| Some(10 * HOUR + minutes * 60_000);
+    assert_eq!(told, [(minute(0), minute(180)), (minute(180), minute(370))]);
+}
+
+#[test]
+fn a_leap_of_the_wall_clock_is_no_certain_loss() {
+    for (observed, kind) in [
+        (Observed::Next, NoticeKind::Recovered),
+        (Observed::First, NoticeKind::PossibleLoss),
+    ] {
+        let mut continuity = streaming();
+        continuity.disconnected(10 * HOUR, DisconnectReason::Network, "", NOTHING);
+        let opened = continuity.connected(13 * HOUR, false, at(10));
+        assert_eq!(kinds(&opened.notices), [NoticeKind::Connected]);
+        assert!(opened.afresh, "in doubt nothing is taken for known");
+        continuity.document(13 * HOUR, true, Some(observed), at(10));
+        let verdict = continuity.settle(at(15), NOTHING, None).unwrap();
+        assert_eq!(verdict.kind, kind);
+        assert_eq!(
+            verdict.text.contains("the wall clock leapt"),
+            kind == NoticeKind::PossibleLoss,
+            "{}",
+            verdict.text
+        );
     }
 }
 
@@ -134,7 +179,7 @@ fn connections_that_bring_nothing_do_not_shorten_the_time_away() {
 fn a_cut_during_the_replay_gives_the_verdict_at_once() {
     let mut continuity = streaming();
     continuity.disconnected(11 * HOUR, DisconnectReason::Network, "", NOTHING);
-    continuity.connected(11 * HOUR + 1, false);
+    continuity.connected(11 * HOUR + 1, false, at(0));
     continuity.document(11 * HOUR + 2, true, Some(Observed::Hole), at(0));
     let notices = continuity.disconnected(11 * HOUR + 3, DisconnectReason::Network, "", missing(7));
     assert_eq!(
@@ -153,7 +198,7 @@ fn across_a_restart_a_hole_is_unverified_and_contiguity_is_recovery() {
     ] {
         let mut continuity = fresh(Some(10 * HOUR));
         assert_eq!(
-            kinds(&continuity.connected(11 * HOUR, false).notices),
+            kinds(&continuity.connected(11 * HOUR, false, at(0)).notices),
             [NoticeKind::Connected]
         );
         continuity.document(11 * HOUR, true, Some(observed), at(0));
@@ -195,7 +240,7 @@ impl Interleaved {
         this.continuity
             .disconnected(11 * HOUR, DisconnectReason::Network, "", cut);
         this.ledgers.cut(0, at(0));
-        this.continuity.connected(11 * HOUR + 1, false);
+        this.continuity.connected(11 * HOUR + 1, false, at(0));
         this
     }
 

@@ -25,7 +25,7 @@ impl Stage {
         let Some(known) = self.subscriptions.get_mut(index) else {
             return;
         };
-        let opened = known.continuity.connected(event.at_ms, vouched);
+        let opened = known.continuity.connected(event.at_ms, vouched, self.now);
         let slot = known.slot;
         (known.used_ms, self.heard) = (Some(event.at_ms), true);
         for notice in opened.notices {
