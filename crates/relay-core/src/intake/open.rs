@@ -118,8 +118,8 @@ pub(super) fn open(config: &CoreConfig) -> Result<Core, OpenError> {
         config.dedup.across,
     );
     let last_listed = opened.gaps.last_id();
-    let (last_ms, missed) = remember(&opened.log, config, &mut dedup, last_listed)?;
-    opened.gaps.append(missed);
+    let remembered = remember(&opened.log, config, &mut dedup, last_listed)?;
+    opened.gaps.append(remembered.missed);
     let queue = Arc::new(Queue::new());
     let gaps = opened.gaps.list();
     let notices = Notices::new(Arc::clone(&queue), gaps, Arc::clone(&config.metrics));
@@ -132,7 +132,13 @@ pub(super) fn open(config: &CoreConfig) -> Result<Core, OpenError> {
         tracing::error!("{text}");
         notices.raise(NoticeDraft::new(NoticeKind::JournalDamaged, text));
     }
-    start(config, opened, dedup, last_ms, notices, queue)
+    // Opening the log does not read what is sealed; what is remembered was read now.
+    for (from, to) in remembered.damaged {
+        let text = format!("the journal is damaged: its records {from} to {to} can't be read");
+        tracing::error!("{text}");
+        notices.raise(NoticeDraft::new(NoticeKind::JournalDamaged, text));
+    }
+    start(config, opened, dedup, remembered.last_ms, notices, queue)
 }
 
 /// Starts the commit thread over what is open.
@@ -327,16 +333,26 @@ fn check_subscriptions(config: &CoreConfig, store: &Store) -> Result<(), OpenErr
     })
 }
 
-/// Rebuilds the memory of ids from the records of the last horizon. Returns journal time, and the
-/// notices that a crash kept out of the list of gaps.
+/// What the records of the last horizon say.
+#[derive(Default)]
+struct Remembered {
+    /// Journal time.
+    last_ms: Option<u64>,
+    /// The notices that a crash kept out of the list of gaps.
+    missed: Vec<Notice>,
+    /// What could not be read, first and last.
+    damaged: Vec<(Offset, Offset)>,
+}
+
+/// Rebuilds the memory of ids from the records of the last horizon.
 fn remember(
     log: &Log,
     config: &CoreConfig,
     dedup: &mut Dedup,
     last_listed: Option<String>,
-) -> Result<(Option<u64>, Vec<Notice>), OpenError> {
+) -> Result<Remembered, OpenError> {
     let Some(last_ms) = log.last_time_ms() else {
-        return Ok((None, Vec::new()));
+        return Ok(Remembered::default());
     };
     // Notices of a quiet night are no reason to forget what came before it.
     let newest_ms = newest_event_ms(log)?.unwrap_or(last_ms);
@@ -345,11 +361,11 @@ fn remember(
         .filter(|cursor| cursor.epoch == log.epoch())
         .map_or(Offset(0), |cursor| cursor.offset);
     let mut from = log.offset_at(newest_ms.saturating_sub(millis(config.dedup.horizon)));
-    let mut missed = Vec::new();
+    let (mut missed, mut damaged) = (Vec::new(), Vec::new());
     let started = Instant::now();
     let mut count = 0;
     loop {
-        let records = read(log, from, CHUNK)?;
+        let records = read(log, from, CHUNK, |from, to| damaged.push((from, to)))?;
         let Some(last) = records.last() else { break };
         from = last.offset().next();
         count += records.len();
@@ -361,7 +377,11 @@ fn remember(
         }
     }
     tracing::info!(records = count, elapsed = ?started.elapsed(), "remembered what was committed");
-    Ok((Some(last_ms), missed))
+    Ok(Remembered {
+        last_ms: Some(last_ms),
+        missed,
+        damaged,
+    })
 }
 
 /// The time of the newest event, looked for from the end.
@@ -371,7 +391,7 @@ fn newest_event_ms(log: &Log) -> Result<Option<u64>, OpenError> {
         let start = Offset(end.0.saturating_sub(span)).max(log.first());
         let (mut from, mut newest) = (start, None);
         while from < end {
-            let records = read(log, from, CHUNK)?;
+            let records = read(log, from, CHUNK, |_, _| {})?;
             let Some(last) = records.last() else { break };
             from = last.offset().next();
             let events = records
@@ -414,12 +434,21 @@ fn slot(names: &[Arc<str>], subscription: &str) -> Slot {
     Slot(u8::try_from(index.min(SLOTS - 1)).unwrap_or(0))
 }
 
-/// Records from an offset on, past what is damaged; empty at the end.
-fn read(log: &Log, mut from: Offset, bytes: usize) -> Result<Vec<Record>, OpenError> {
+/// Records from an offset on, past what is `damaged`, first and last; empty at the end.
+fn read(
+    log: &Log,
+    mut from: Offset,
+    bytes: usize,
+    mut damaged: impl FnMut(Offset, Offset),
+) -> Result<Vec<Record>, OpenError> {
     loop {
         match log.read(from, bytes) {
             Ok(records) => return Ok(records),
-            Err(ReadError::Trimmed { first: next } | ReadError::Damaged { next }) => from = next,
+            Err(ReadError::Trimmed { first: next }) => from = next,
+            Err(ReadError::Damaged { next }) => {
+                damaged(from, Offset(next.0.saturating_sub(1)));
+                from = next;
+            }
             Err(ReadError::Io(source)) => {
                 return Err(OpenError::Io {
                     what: "reading the journal",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::rig::now_ms;
 use super::{Doc, Rig};
+use crate::Offset;
 use crate::admit::DisconnectReason;
 use crate::intake::{Core, OpenError};
 use crate::notice::{NoticeKind, timestamp};
@@ -227,6 +228,34 @@ async fn a_damaged_last_record_costs_no_more_than_itself() {
     rig.core.intake.flush().await;
     let duplicates = &rig.config.metrics.duplicates_total;
     assert_eq!(duplicates.with_label_values(&["a"]).get(), 2);
+}
+
+#[tokio::test]
+async fn damage_in_what_is_sealed_is_said_at_the_start() {
+    let rig = Rig::with(&["a"], |config| config.journal.retention_bytes = 8 << 20);
+    for n in 1..=40 {
+        let body = format!("{n} {}", "x".repeat(64 << 10));
+        rig.admit("a", &[Doc::event(n).body(&body)]).await;
+    }
+    let Rig { dir, config, core } = rig;
+    core.close().await.unwrap();
+    let names = std::fs::read_dir(dir.path()).unwrap();
+    let names = names.map(|entry| entry.unwrap().path());
+    let path = names
+        .filter(|path| path.extension().is_some_and(|ext| ext == "segment"))
+        .min()
+        .unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let core = Core::open(config.clone()).unwrap();
+    assert!(core.recovery.damage.is_empty(), "opening does not read it");
+    let rig = Rig { dir, config, core };
+    let notice = rig
+        .notice_after(Offset(40), NoticeKind::JournalDamaged)
+        .await;
+    assert!(notice.text.contains("can't be read"), "{}", notice.text);
 }
 
 #[tokio::test]
