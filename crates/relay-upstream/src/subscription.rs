@@ -103,7 +103,7 @@ impl<A: Admit> Subscription<A> {
         };
         self.signals.token_seen = seen;
         match result {
-            Ok(opened) => self.opened(opened, style).await.map(Some),
+            Ok(opened) => self.opened(opened, style).await.map(|()| None),
             Err(failure) => {
                 let try_other = failure.is_not_found() && self.path.not_found();
                 Ok(Some(Input::Failed(failure, try_other)))
@@ -111,7 +111,7 @@ impl<A: Admit> Subscription<A> {
         }
     }
 
-    async fn opened(&mut self, opened: Opened, style: PathStyle) -> Result<Input, Stopped> {
+    async fn opened(&mut self, opened: Opened, style: PathStyle) -> Result<(), Stopped> {
         self.path.accepted();
         self.link = Some(Link::new(opened, &self.config));
         let (now, at_ms) = (self.signals.now(), unix_ms());
@@ -134,10 +134,16 @@ impl<A: Admit> Subscription<A> {
             subscription,
             at_ms,
         };
-        self.due(None);
-        self.admit.connected(connected).await?;
         let window = self.rota().opened(self.index, now);
-        Ok(Input::Opened(window))
+        let actions = self.session.handle(now, Input::Opened(window));
+        self.perform(actions.into()).await?;
+        let admit = self.admit.clone();
+        self.attend(admit.connected(connected)).await?;
+        // What was sent meanwhile is unread: that is no silence, and the peer's Close may be there.
+        let now = self.signals.now();
+        self.session.received(now, 0);
+        self.session.reads_again(now);
+        Ok(())
     }
 
     /// Waits for what comes next, on the connection or otherwise.
@@ -181,8 +187,7 @@ impl<A: Admit> Subscription<A> {
         Ok(batch.end.map(Input::Ended))
     }
 
-    /// Hands documents to intake. While that waits for the disk nothing is read, but a Close that is
-    /// wanted now is sent now: what the upstream has not written yet, it keeps.
+    /// Hands documents to intake.
     async fn admit(
         &mut self,
         at_ms: u64,
@@ -197,10 +202,19 @@ impl<A: Admit> Subscription<A> {
             at_ms,
             documents,
         };
+        let admit = self.admit.clone();
+        self.attend(admit.documents(received)).await
+    }
+
+    /// Waits for intake. While that waits for the disk nothing is read, but a Close that is wanted now
+    /// is sent now: what the upstream has not written yet, it keeps.
+    async fn attend(
+        &mut self,
+        admitting: impl Future<Output = Result<(), Stopped>>,
+    ) -> Result<(), Stopped> {
         // The disk may take its time: whether it does is intake's to say.
         self.due(None);
-        let admit = self.admit.clone();
-        let mut admitting = pin!(admit.documents(received));
+        let mut admitting = pin!(admitting);
         let mut was_asked = false;
         let admitted = loop {
             let input = tokio::select! {

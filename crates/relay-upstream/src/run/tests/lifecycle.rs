@@ -5,10 +5,11 @@ use std::time::Duration;
 use relay_core::admit::{DisconnectReason, Gate, Stopped};
 use relay_core::status::SubscriptionState;
 use sapi_protocol::parse_basic;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::harness::{Relay, TOKEN, config, document, event, start};
-use super::peer::{Heard, Peer, Told, Trouble, frame, soon};
+use super::peer::{Heard, Peer, Talk, Told, Trouble, frame, soon};
 
 #[tokio::test]
 async fn it_asks_as_documented_and_admits_what_comes() {
@@ -133,28 +134,44 @@ async fn close_is_sent_while_intake_waits_for_the_disk() {
     for stop in [false, true] {
         let (peer, relay) = start().await;
         let mut talk = peer.upgraded().await;
+        relay.recorder.until(|told| !told.is_empty()).await;
         relay.recorder.hold(true);
         talk.text(&event(1)).await;
-        relay.recorder.holds().await;
-        if stop {
-            relay.stop.cancel();
-        } else {
-            relay.gate.send(Gate::Full).unwrap();
-        }
-        assert_eq!(talk.heard().await, Heard::Close(1000), "stop: {stop}");
-        // Written before the Close came: read when the disk gives again.
-        talk.text(&event(2)).await;
-        talk.close(1000).await;
-        relay.recorder.hold(false);
-        let (reason, _) = relay.recorder.end(0).await;
-        let wanted = if stop {
-            DisconnectReason::Shutdown
-        } else {
-            DisconnectReason::DiskFull
-        };
-        assert_eq!(reason, wanted);
-        assert_eq!(relay.stopped().await[1..3], [document(1), document(2)]);
+        is_closed_while_held(relay, talk, stop).await;
     }
+}
+
+#[tokio::test]
+async fn close_is_sent_while_the_news_of_a_connection_waits_for_the_disk() {
+    for stop in [false, true] {
+        let (peer, relay) = start().await;
+        relay.recorder.hold(true);
+        let mut talk = peer.upgraded().await;
+        talk.text(&event(1)).await;
+        is_closed_while_held(relay, talk, stop).await;
+    }
+}
+
+async fn is_closed_while_held(relay: Relay, mut talk: Talk<TcpStream>, stop: bool) {
+    relay.recorder.holds().await;
+    if stop {
+        relay.stop.cancel();
+    } else {
+        relay.gate.send(Gate::Full).unwrap();
+    }
+    assert_eq!(talk.heard().await, Heard::Close(1000), "stop: {stop}");
+    // Written before the Close came: read when the disk gives again.
+    talk.text(&event(2)).await;
+    talk.close(1000).await;
+    relay.recorder.hold(false);
+    let (reason, _) = relay.recorder.end(0).await;
+    let wanted = if stop {
+        DisconnectReason::Shutdown
+    } else {
+        DisconnectReason::DiskFull
+    };
+    assert_eq!(reason, wanted);
+    assert_eq!(relay.stopped().await[1..3], [document(1), document(2)]);
 }
 
 #[tokio::test]

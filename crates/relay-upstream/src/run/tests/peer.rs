@@ -210,12 +210,12 @@ impl Recorder {
         *self.trouble.lock().unwrap() = trouble;
     }
 
-    /// Documents wait from now on, as for a disk that gives nothing; or no longer.
+    /// What is told waits from now on, as for a disk that gives nothing; or no longer.
     pub(super) fn hold(&self, held: bool) {
         self.held.send_replace(held);
     }
 
-    /// Returns once documents wait.
+    /// Returns once something waits.
     pub(super) async fn holds(&self) {
         soon(async {
             while self.held.receiver_count() == 0 {
@@ -254,6 +254,12 @@ impl Recorder {
         self.until(|told| told.contains(&wanted)).await;
     }
 
+    /// Returns once nothing is held.
+    async fn is_given(&self) {
+        let mut held = self.held.subscribe();
+        held.wait_for(|held| !held).await.unwrap();
+    }
+
     fn tell(&self, told: impl IntoIterator<Item = Told>) {
         self.told.send_modify(|all| all.extend(told));
     }
@@ -261,6 +267,7 @@ impl Recorder {
 
 impl Admit for Recorder {
     async fn connected(&self, event: Connected) -> Result<(), Stopped> {
+        self.is_given().await;
         self.tell([Told::Connected(event.subscription.to_string())]);
         Ok(())
     }
@@ -271,9 +278,7 @@ impl Admit for Recorder {
         if trouble == Trouble::Stopped {
             return Err(Stopped);
         }
-        let mut held = self.held.subscribe();
-        held.wait_for(|held| !held).await.unwrap();
-        drop(held);
+        self.is_given().await;
         self.tell(received.documents.iter().map(|framed| match framed {
             Framed::Document(document) => {
                 Told::Document(String::from_utf8_lossy(document.bytes()).into_owned())
