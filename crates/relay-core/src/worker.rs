@@ -52,6 +52,9 @@ pub use handle::{CommandError, SinkHandle, SinkStatus};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use meters::now_ms;
 
+/// How long a sink may take to close.
+pub const CLOSING: Duration = Duration::from_secs(5);
+
 /// What to do with an event that the destination refuses for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnReject {

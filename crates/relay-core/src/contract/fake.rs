@@ -41,6 +41,7 @@ struct State {
     /// Confirmations that wait for [`Peer::mend`].
     held: Vec<oneshot::Sender<()>>,
     connects: u32,
+    closes: u32,
     /// When it refused last, and when it took something for the first time after that.
     refused_at: Option<Instant>,
     taken_at: Option<Instant>,
@@ -60,6 +61,11 @@ impl FakePeer {
     /// How often a sink has connected, or tried to.
     pub fn connects(&self) -> u32 {
         self.state().connects
+    }
+
+    /// How often a sink was closed.
+    pub fn closes(&self) -> u32 {
+        self.state().closes
     }
 
     /// Sets the cursor that the peer keeps.
@@ -305,6 +311,7 @@ impl Sink for FakeSink {
     }
 
     async fn close(&mut self) {
+        self.peer.state().closes += 1;
         self.peer.changed();
     }
 }

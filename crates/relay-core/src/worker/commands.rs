@@ -1,11 +1,9 @@
 //! What an operator asks of a worker, and how the worker hears of it without losing anything.
 
-use std::time::Duration;
-
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::handle::CommandError;
+use super::handle::{CommandError, Shared};
 use crate::{Cursor, From};
 
 /// Where the answer goes.
@@ -72,9 +70,9 @@ impl<'a> Signals<'a> {
         }
     }
 
-    /// Returns when a signal has been there for so long.
-    pub(super) async fn overdue(&mut self, patience: Duration) {
+    /// Returns when a signal has been there for as long as the sink is patient.
+    pub(super) async fn overdue(&mut self, shared: &Shared) {
         self.raised().await;
-        tokio::time::sleep(patience).await;
+        shared.patience().await;
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use relay_journal::Offset;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::again::Again;
 use super::commands::{Command, Reply};
@@ -90,6 +91,8 @@ pub(super) struct Shared {
     headroom: Mutex<Headroom>,
     /// Held by whoever has dead letters delivered again.
     pub(super) retrying: tokio::sync::Mutex<()>,
+    /// Cancelled when what is under way is not waited for any more: the sink is to be closed now.
+    hurry: CancellationToken,
 }
 
 impl Shared {
@@ -113,6 +116,7 @@ impl Shared {
             oldest: Mutex::default(),
             headroom: Mutex::default(),
             retrying: tokio::sync::Mutex::default(),
+            hurry: CancellationToken::new(),
             config,
             context,
         }
@@ -133,6 +137,13 @@ impl Shared {
     /// Tells of changes of the row.
     pub(super) fn watch(&self) -> watch::Receiver<Row> {
         self.row.subscribe()
+    }
+
+    /// Returns when a pause, a seek or a stop does not wait any longer for what is under way.
+    pub(super) async fn patience(&self) {
+        // Its end is no error: time is up in both cases.
+        let waited = tokio::time::timeout(self.config.drain_timeout, self.hurry.cancelled());
+        waited.await.unwrap_or_default();
     }
 
     /// The worker itself has failed: it starts again from its cursor, soon.
@@ -309,11 +320,22 @@ impl SinkHandle {
         self.ask(|reply| Command::Seek(to, reply)).await
     }
 
-    /// Stops the worker: waits for what is under way, makes the cursor durable, closes the sink.
-    /// Returns when that is done.
+    /// Stops the worker: waits for what is under way, `drain_timeout` at most, makes the cursor
+    /// durable, closes the sink. Returns when that is done.
     pub async fn stop(&self) {
+        self.stop_by(tokio::time::Instant::now() + self.shared.config.drain_timeout)
+            .await;
+    }
+
+    /// The same, and waits until then at most before it closes the sink, which may take up to
+    /// [`CLOSING`](super::CLOSING).
+    pub async fn stop_by(&self, deadline: tokio::time::Instant) {
         self.task.stop();
-        self.task.ended().await;
+        let ended = tokio::time::timeout_at(deadline, self.task.ended());
+        if ended.await.is_err() {
+            self.shared.hurry.cancel();
+            self.task.ended().await;
+        }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {

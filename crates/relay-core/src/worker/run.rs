@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -12,6 +11,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::CLOSING;
 use super::again::Again;
 use super::commands::{Command, Signal, Signals};
 use super::handle::Shared;
@@ -26,9 +26,6 @@ use crate::{Cursor, Kind};
 mod again;
 mod control;
 mod recover;
-
-/// How long a sink may take to close.
-const CLOSING: Duration = Duration::from_secs(5);
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,10 +300,10 @@ impl<S: Sink> Worker<S> {
     /// Offers a delivery to the sink, while confirmations of earlier ones come in.
     async fn offer(&mut self, delivery: Delivery, signals: &mut Signals<'_>) -> Offered<S> {
         let started = Instant::now();
-        let patience = self.ledger.shared.config.drain_timeout;
+        let shared = Arc::clone(&self.ledger.shared);
         let (mut handing, mut overdue) = (
             pin!(self.sink.deliver(delivery)),
-            pin!(signals.overdue(patience)),
+            pin!(signals.overdue(&shared)),
         );
         loop {
             tokio::select! {

@@ -58,6 +58,7 @@ use relay_core::Metrics;
 use relay_core::intake::{Core, CoreConfig, OpenError};
 use relay_core::status::SubscriptionBoard;
 use relay_core::supervise::{Handle, Supervisor};
+use relay_core::worker::CLOSING;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -227,7 +228,10 @@ impl Relay {
         timeout_at(until - limit / 4, self.state.sinks.caught_up())
             .await
             .ok();
-        if timeout_at(until, self.state.sinks.stop_all())
+        // A sink that can't drain is closed all the same: its peer may hold something open for it.
+        let left = until.saturating_duration_since(Instant::now());
+        let drained = until - CLOSING.min(left / 2);
+        if timeout_at(until, self.state.sinks.stop_all(drained))
             .await
             .is_err()
         {

@@ -16,6 +16,7 @@ use relay_core::status::SinkState;
 use relay_core::supervise::Supervisor;
 use relay_core::worker::{self, SinkHandle, SinkStatus, WorkerConfig};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{file, kafka, listener, nats, rabbitmq, webhook};
 use crate::config::{self, Config, SinkKind};
@@ -222,7 +223,10 @@ impl Sinks {
     pub(super) async fn stop(&self, name: &str, for_good: bool) {
         let removed = self.running.lock().await.remove(name);
         if let Some(sink) = removed {
-            stop(&sink.part).await;
+            match &sink.part {
+                Part::Worker(handle) => handle.stop().await,
+                Part::Listener(listener) => listener.stop().await,
+            }
             if for_good {
                 self.context.store.unregister_sink(name);
                 self.context.metrics.forget_sink(name);
@@ -269,10 +273,17 @@ impl Sinks {
         }
     }
 
-    /// Stops all of them, each in its own time.
-    pub(super) async fn stop_all(&self) {
+    /// Stops all of them, each in its own time. From `deadline` on what is under way is not waited for:
+    /// they are closed.
+    pub(super) async fn stop_all(&self, deadline: Instant) {
         let running = std::mem::take(&mut *self.running.lock().await);
-        join_all(running.values().map(|sink| stop(&sink.part))).await;
+        let stops = running.values().map(|sink| async move {
+            match &sink.part {
+                Part::Worker(handle) => handle.stop_by(deadline).await,
+                Part::Listener(listener) => listener.stop().await,
+            }
+        });
+        join_all(stops).await;
     }
 }
 
@@ -283,11 +294,4 @@ fn digest(files: &[PathBuf]) -> u64 {
         std::fs::read(file).ok().hash(&mut hasher);
     }
     hasher.finish()
-}
-
-async fn stop(part: &Part) {
-    match part {
-        Part::Worker(handle) => handle.stop().await,
-        Part::Listener(listener) => listener.stop().await,
-    }
 }

@@ -1,5 +1,7 @@
 //! What an operator asks for: pause, resume, seek, stop.
 
+use std::sync::Arc;
+
 use super::{Command, Signal, SinkState, Step, Worker};
 use crate::bus::Unmet;
 use crate::sink::Sink;
@@ -10,8 +12,8 @@ use crate::{Cursor, From};
 impl<S: Sink> Worker<S> {
     /// Carries out a signal that came during `step`; returns the step to go on with.
     pub(super) async fn obey(&mut self, signal: Signal, step: Step) -> Step {
-        let patience = self.ledger.shared.config.drain_timeout;
-        self.land_all(tokio::time::sleep(patience)).await;
+        let shared = Arc::clone(&self.ledger.shared);
+        self.land_all(shared.patience()).await;
         match signal {
             Signal::Stop => Step::End,
             Signal::Command(Command::Pause(reply)) => {

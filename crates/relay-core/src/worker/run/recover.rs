@@ -1,6 +1,7 @@
 //! After a trouble: what is under way is landed, the worker goes back to its cursor, says what
 //! happened, and waits as the trouble asks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,8 +30,8 @@ impl<S: Sink> Worker<S> {
         {
             self.land_ready().await;
         } else {
-            let patience = self.ledger.shared.config.drain_timeout;
-            self.land_all(signals.overdue(patience)).await;
+            let shared = Arc::clone(&self.ledger.shared);
+            self.land_all(signals.overdue(&shared)).await;
         }
         match self.ledger.trouble.take() {
             Some(trouble) => self.recover(trouble),

@@ -109,3 +109,21 @@ async fn nothing_is_held_in_memory_while_it_waits() {
     });
     assert!(given_back.await.is_ok(), "{before} then {}", held());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_cannot_drain_is_closed_in_time() {
+    for fault in [Fault::Stalled, Fault::Hang] {
+        let (relay, peer) = (Relay::new(), FakePeer::default());
+        peer.inject(fault).await;
+        let sink = relay.start_with(&peer, |config| {
+            config.drain_timeout = Duration::from_mins(10);
+        });
+        // Enough for one delivery to be under way while another is offered.
+        relay.commit_many(50).await;
+        peer.offered(1).await;
+        let start = Instant::now();
+        sink.stop_by(start + Duration::from_secs(7)).await;
+        assert_eq!(start.elapsed().as_secs(), 7, "{fault:?}");
+        assert_eq!(peer.closes(), 1, "{fault:?}");
+    }
+}
