@@ -35,6 +35,7 @@ mod confirms;
 mod failure;
 mod link;
 mod message;
+mod rounds;
 
 pub use address::{Address, AddressError};
 
@@ -203,6 +204,7 @@ impl Sink for RabbitMq {
             let outcomes = carefully(link, &shared, &delivery, compose).await?;
             return Ok(Box::pin(std::future::ready(outcomes)));
         }
+        let hand_over = link.begin().await?;
         let (mut flights, mut refused) = (Vec::with_capacity(delivery.len()), Vec::new());
         for (index, event) in delivery.events().enumerate() {
             match compose(event, link) {
@@ -210,7 +212,7 @@ impl Sink for RabbitMq {
                 Err(reason) => refused.push((index, reason)),
             }
         }
-        let answer = link.watch(flights).await?;
+        let answer = link.watch(hand_over, flights);
         Ok(Box::pin(outcomes(answer, refused)))
     }
 
@@ -248,6 +250,7 @@ async fn carefully(
 ) -> Result<Outcomes, Failure> {
     let mut outcomes = Vec::with_capacity(delivery.len());
     for event in delivery.events() {
+        let hand_over = link.begin().await?;
         let flight: Flight = match compose(event, link) {
             Ok(message) => link.publish(message, &shared.config)?,
             Err(reason) => {
@@ -255,7 +258,7 @@ async fn carefully(
                 continue;
             }
         };
-        let answer = link.watch(vec![flight]).await?.await;
+        let answer = link.watch(hand_over, vec![flight]).await;
         match answer.trouble {
             None => outcomes.extend(answer.outcomes),
             Some(Trouble::Refused(failure)) => {

@@ -5,14 +5,15 @@
 //! publish is confirmed next, which is another event's as soon as the broker confirms several at once. So a
 //! return is known here by its `message_id`, and a round is answered only when every return that
 //! belongs to it must have been seen: returns come in order, so the last of them is with a publish that was
-//! confirmed no later than the round's last. lapin confirms those of one frame under a lock; taking that lock
-//! once ([`level`]) waits for all of them.
+//! confirmed no later than the round's last. lapin confirms those of one frame under a lock, in no order; taking
+//! that lock once ([`level`]) waits for all of them. One of them may belong to the next round, so what is just
+//! being handed over is waited for as well.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -22,11 +23,11 @@ use lapin::message::BasicReturnMessage;
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, Error, Event, PublisherConfirm};
 use relay_core::sink::{Failure, Outcome};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::failure::{self, Trouble};
-use super::{Shared, Unroutable};
+use super::{Shared, Unroutable, rounds};
 
 /// Without any confirmation for so long, and without an alarm, the connection counts as dead.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -153,13 +154,26 @@ pub(super) struct Collector<L> {
     level: L,
     shared: Arc<Shared>,
     health: watch::Sender<Health>,
+    handed: rounds::Receiver,
     flying: FuturesUnordered<BoxFuture<'static, Landing>>,
     open: BTreeMap<u64, Open>,
     next: u64,
     /// By message id: what the broker said when it returned it.
     returned: HashMap<ShortString, String>,
     trouble: Option<Trouble>,
+    /// Something is under way of which nothing more will be heard.
+    stranded: bool,
     progress: Instant,
+}
+
+/// Told when what is polled wants to be polled again.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Release);
+    }
 }
 
 /// Waits, when called, until lapin has dealt with the whole frame that it is dealing with.
@@ -169,26 +183,29 @@ pub(super) fn level(channel: Channel) -> impl Fn() + Send {
 }
 
 impl<L: Fn() + Send> Collector<L> {
-    pub(super) fn new(level: L, shared: Arc<Shared>, health: watch::Sender<Health>) -> Self {
+    pub(super) fn new(
+        level: L,
+        shared: Arc<Shared>,
+        health: watch::Sender<Health>,
+        handed: rounds::Receiver,
+    ) -> Self {
         Self {
             level,
             shared,
             health,
+            handed,
             flying: FuturesUnordered::new(),
             open: BTreeMap::new(),
             next: 0,
             returned: HashMap::new(),
             trouble: None,
+            stranded: false,
             progress: Instant::now(),
         }
     }
 
     /// Runs until nobody hands over any more.
-    pub(super) async fn run(
-        mut self,
-        mut rounds: mpsc::Receiver<Round>,
-        mut events: impl Stream<Item = Event> + Unpin,
-    ) {
+    pub(super) async fn run(mut self, mut events: impl Stream<Item = Event> + Unpin) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -197,14 +214,17 @@ impl<L: Fn() + Send> Collector<L> {
                 Some(event) = events.next() => self.hear(event),
                 Some(landing) = self.flying.next(), if !self.flying.is_empty() => {
                     self.land(landing);
-                    self.drain().await;
+                    self.drain();
                     self.settle().await;
                 }
-                round = rounds.recv() => match round {
+                round = self.handed.next() => match round {
                     Some(round) => self.take(round),
                     None => return,
                 },
                 _ = looks.tick(), if !self.flying.is_empty() => self.look(),
+            }
+            if self.stranded {
+                self.give_up().await;
             }
         }
     }
@@ -230,9 +250,7 @@ impl<L: Fn() + Send> Collector<L> {
             self.flying.push(Box::pin(landing));
         }
         self.open.insert(number, open);
-        if self.trouble.is_some() {
-            self.give_up();
-        }
+        self.stranded |= self.trouble.is_some();
     }
 
     fn land(&mut self, (number, index, result): Landing) {
@@ -281,15 +299,30 @@ impl<L: Fn() + Send> Collector<L> {
         }
     }
 
-    /// Takes in everything that is known already.
-    async fn drain(&mut self) {
-        poll_fn(|context| {
-            while let Poll::Ready(Some(landing)) = self.flying.poll_next_unpin(context) {
-                self.land(landing);
+    /// Takes in everything that is known already. Flights that were woken while they were polled are left for
+    /// the next time, with a wake: so it goes on until there is none.
+    fn drain(&mut self) {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            match self.flying.poll_next_unpin(&mut context) {
+                Poll::Ready(Some(landing)) => self.land(landing),
+                Poll::Pending if woken.0.swap(false, AcqRel) => {}
+                Poll::Pending | Poll::Ready(None) => return,
             }
-            Poll::Ready(())
-        })
-        .await;
+        }
+    }
+
+    /// Takes in every return that belongs to what is confirmed, whichever event lapin has given it to.
+    async fn gather(&mut self) {
+        if self.shared.config.unroutable == Unroutable::Reject {
+            (self.level)();
+            for round in self.handed.begun().await {
+                self.take(round);
+            }
+        }
+        self.drain();
     }
 
     /// Answers the rounds that are complete, and those that become so meanwhile: nothing may land after them.
@@ -300,10 +333,7 @@ impl<L: Fn() + Send> Collector<L> {
             if complete.is_empty() {
                 return;
             }
-            if self.shared.config.unroutable == Unroutable::Reject {
-                (self.level)();
-                self.drain().await;
-            }
+            self.gather().await;
             for number in complete {
                 if let Some(open) = self.open.remove(&number) {
                     self.answer(open);
@@ -376,7 +406,9 @@ impl<L: Fn() + Send> Collector<L> {
     }
 
     /// Nothing more will come: what is known is answered.
-    fn give_up(&mut self) {
+    async fn give_up(&mut self) {
+        self.gather().await;
+        self.stranded = false;
         self.flying.clear();
         for open in std::mem::take(&mut self.open).into_values() {
             self.answer(open);
@@ -387,7 +419,7 @@ impl<L: Fn() + Send> Collector<L> {
         let alarm = self.health.borrow().alarm.is_some();
         if !alarm && self.progress.elapsed() >= PATIENCE {
             self.fail(Trouble::Other(failure::late()));
-            self.give_up();
+            self.stranded = true;
         }
     }
 }

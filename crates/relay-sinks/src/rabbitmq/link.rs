@@ -11,13 +11,14 @@ use lapin::types::FieldTable;
 use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, Error, ExchangeKind};
 use relay_core::sink::Failure;
 use rustls::ClientConfig;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address::Address;
 use super::confirms::{Answer, Answered, Collector, Flight, Health, Round, level};
 use super::message::Message;
+use super::rounds::{self, HandOver};
 use super::{Config, Shared, Unroutable, failure};
 
 /// How long the broker may take for each step of a connect.
@@ -26,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Rounds that wait for the collector, which takes them at once.
-const ROUNDS: usize = 16;
-
 /// A connection that serves.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -36,7 +34,7 @@ pub(super) struct Link {
     frame_max: usize,
     /// Told when the last event that was handed over has reached the socket.
     unwritten: Option<oneshot::Receiver<()>>,
-    rounds: mpsc::Sender<Round>,
+    rounds: rounds::Sender,
     health: watch::Receiver<Health>,
     channel: Channel,
     connection: Connection,
@@ -73,10 +71,10 @@ pub(super) async fn connect(shared: &Arc<Shared>) -> Result<Link, Failure> {
     let channel = channel.map_err(|error| failure::handshake(&address, &error))?;
     let frame_max = connection.configuration().frame_max();
     let (health, healthy) = watch::channel(Health::default());
-    let (rounds, handed) = mpsc::channel(ROUNDS);
+    let (rounds, handed) = rounds::channel();
     let mut collector = JoinSet::new();
-    let task = Collector::new(level(channel.clone()), Arc::clone(shared), health);
-    collector.spawn(task.run(handed, events));
+    let task = Collector::new(level(channel.clone()), Arc::clone(shared), health, handed);
+    collector.spawn(task.run(events));
     Ok(Link {
         address,
         frame_max: usize::try_from(frame_max).unwrap_or(usize::MAX),
@@ -232,6 +230,12 @@ impl Link {
         }
     }
 
+    /// Begins to hand over. Whatever is published until it ends is handed over with it.
+    pub(super) async fn begin(&self) -> Result<HandOver, Failure> {
+        let begun = self.rounds.begin().await;
+        begun.ok_or_else(failure::disconnected)
+    }
+
     /// Begins to publish. The order of calls is the order of events.
     pub(super) fn publish(&self, message: Message, config: &Config) -> Result<Flight, Failure> {
         let Message {
@@ -259,18 +263,17 @@ impl Link {
     }
 
     /// Has flights watched until the broker has answered for all of them.
-    pub(super) async fn watch(&mut self, mut flights: Vec<Flight>) -> Result<Answered, Failure> {
+    pub(super) fn watch(&mut self, hand_over: HandOver, mut flights: Vec<Flight>) -> Answered {
         let Some(last) = flights.last_mut() else {
             // The broker has nothing to answer for.
-            return Ok(Box::pin(std::future::ready(Answer::default())));
+            return Box::pin(std::future::ready(Answer::default()));
         };
         let (written, unwritten) = oneshot::channel();
         last.written = Some(written);
         self.unwritten = Some(unwritten);
         let (round, answered) = Round::new(flights);
-        let sent = self.rounds.send(round).await;
-        sent.map_err(|_gone| failure::disconnected())?;
-        Ok(answered)
+        hand_over.finish(round);
+        answered
     }
 
     /// Says farewell.
