@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use futures_util::future::BoxFuture;
 use relay_core::cloudevents::Source;
 use relay_core::sink::{Delivery, Failure, Outcome, Outcomes, Sink};
 use relay_core::storm::Storm;
@@ -39,7 +40,7 @@ mod rounds;
 
 pub use address::{Address, AddressError};
 
-use confirms::{Answer, Flight};
+use confirms::{Answer, Answered};
 use failure::Trouble;
 use link::Link;
 use message::{Composer, Message};
@@ -206,14 +207,24 @@ impl Sink for RabbitMq {
         }
         let hand_over = link.begin().await?;
         let (mut flights, mut refused) = (Vec::with_capacity(delivery.len()), Vec::new());
+        let mut closed = None;
         for (index, event) in delivery.events().enumerate() {
-            match compose(event, link) {
-                Ok(message) => flights.push(link.publish(message, &shared.config)?),
+            match compose(event, link).map(|message| link.publish(message, &shared.config)) {
+                Ok(Some(flight)) => flights.push(flight),
+                // What is on its way may be told why, and is handed over all the same.
+                Ok(None) => {
+                    closed = Some(link.lost());
+                    break;
+                }
                 Err(reason) => refused.push((index, reason)),
             }
         }
+        let nothing = flights.is_empty();
         let answer = link.watch(hand_over, flights);
-        Ok(Box::pin(outcomes(answer, refused)))
+        match closed {
+            Some(lost) if nothing => Err(lost.await),
+            closed => Ok(Box::pin(outcomes(answer, refused, closed))),
+        }
     }
 
     async fn close(&mut self) {
@@ -226,8 +237,13 @@ impl Sink for RabbitMq {
 /// A sink's way to deliver.
 type Confirmation = Pin<Box<dyn Future<Output = Outcomes> + Send>>;
 
-/// What became of a round, with what was refused before it left put in its places.
-async fn outcomes(answer: confirms::Answered, refused: Vec<(usize, String)>) -> Outcomes {
+/// What became of a round, with what was refused before it left put in its places. `closed`: why the events
+/// after it were not even published, if so.
+async fn outcomes(
+    answer: Answered,
+    refused: Vec<(usize, String)>,
+    closed: Option<BoxFuture<'static, Failure>>,
+) -> Outcomes {
     let Answer {
         mut outcomes,
         trouble,
@@ -235,9 +251,10 @@ async fn outcomes(answer: confirms::Answered, refused: Vec<(usize, String)>) -> 
     for (index, reason) in refused {
         outcomes.insert(index.min(outcomes.len()), Outcome::Rejected(reason));
     }
-    match trouble {
-        None => Outcomes::Each(outcomes),
-        Some(trouble) => Outcomes::Partly(outcomes, trouble.into_failure()),
+    match (trouble, closed) {
+        (None, None) => Outcomes::Each(outcomes),
+        (None, Some(closed)) => Outcomes::Partly(outcomes, closed.await),
+        (Some(trouble), _) => Outcomes::Partly(outcomes, trouble.into_failure()),
     }
 }
 
@@ -251,12 +268,16 @@ async fn carefully(
     let mut outcomes = Vec::with_capacity(delivery.len());
     for event in delivery.events() {
         let hand_over = link.begin().await?;
-        let flight: Flight = match compose(event, link) {
-            Ok(message) => link.publish(message, &shared.config)?,
+        let flight = match compose(event, link) {
+            Ok(message) => link.publish(message, &shared.config),
             Err(reason) => {
                 outcomes.push(Outcome::Rejected(reason));
                 continue;
             }
+        };
+        let Some(flight) = flight else {
+            drop(hand_over);
+            return Ok(Outcomes::Partly(outcomes, link.lost().await));
         };
         let answer = link.watch(hand_over, vec![flight]).await;
         match answer.trouble {

@@ -3,9 +3,10 @@
 use lapin::ExchangeKind;
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
-use relay_core::contract::Relay;
-use relay_core::sink::Next;
+use relay_core::contract::{Peer as _, Relay};
+use relay_core::sink::{Delivery, Next, Outcomes, Sink as _};
 use relay_core::status::SinkState;
+use relay_core::{Limit, Offset};
 use relay_sinks::Secret;
 use relay_sinks::rabbitmq::{Config, probe};
 use relay_sinks::tls::ClientTls;
@@ -168,4 +169,52 @@ async fn tls_with_an_own_authority() {
     refused(&at(secure, nothing), "nothing.pem", "check tls.ca_file").await;
     let plain = at(plain, shared.certificates.client(false));
     refused(&plain, "TLS", "that the port speaks TLS").await;
+}
+
+/// A delivery of everything there is.
+async fn whole(relay: &Relay) -> Delivery {
+    let mut reader = relay.core.bus.reader_after(Offset(0));
+    let limit = Limit {
+        events: usize::MAX,
+        bytes: usize::MAX,
+    };
+    let batch = reader.next_batch(limit).await.unwrap();
+    let upto = batch.upto();
+    Delivery {
+        selected: (0..).zip(batch.events()).map(|(index, _)| index).collect(),
+        batch,
+        upto,
+    }
+}
+
+/// The broker closes the channel while most of the delivery is still to be published.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_delivery_of_a_user_who_may_not_write() {
+    let place = Place::new(&["#"]).await;
+    let (right, server) = (place.config().await, &shared().await.server);
+    server.ctl(&["add_user", "looker", "hunter2"]).await;
+    server
+        .ctl(&["set_permissions", "looker", "", "", ".*"])
+        .await;
+    let looker = Config {
+        url: Secret::Literal(server.url("looker", "hunter2", "")),
+        ..right
+    };
+    let relay = Relay::roomy();
+    relay.commit_many(2_000).await;
+    let delivery = whole(&relay).await;
+    assert!(delivery.len() > 100, "{} events", delivery.len());
+    let mut sink = Plain(looker).sink()();
+    for _attempt in 0..20 {
+        sink.connect().await.unwrap();
+        let failure = match sink.deliver(delivery.clone()).await {
+            Err(failure) => failure,
+            Ok(answer) => match soon("an answer", answer).await {
+                Outcomes::Partly(_, failure) | Outcomes::Failed(failure) => failure,
+                other => panic!("{other:?}"),
+            },
+        };
+        assert_eq!(failure.next, Next::Blocked, "{failure:?}");
+        assert!(failure.remedy.contains("set_permissions"), "{failure:?}");
+    }
 }

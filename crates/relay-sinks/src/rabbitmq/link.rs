@@ -5,6 +5,8 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::tcp::RustlsConnector;
 use lapin::types::FieldTable;
@@ -23,6 +25,9 @@ use super::{Config, Shared, Unroutable, failure};
 
 /// How long the broker may take for each step of a connect.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the broker's words for a closed channel may take to be heard.
+const WORDS: Duration = Duration::from_secs(1);
 
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -236,8 +241,8 @@ impl Link {
         begun.ok_or_else(failure::disconnected)
     }
 
-    /// Begins to publish. The order of calls is the order of events.
-    pub(super) fn publish(&self, message: Message, config: &Config) -> Result<Flight, Failure> {
+    /// Begins to publish. The order of calls is the order of events. `None`: the channel is closed.
+    pub(super) fn publish(&self, message: Message, config: &Config) -> Option<Flight> {
         let Message {
             routing_key,
             properties,
@@ -255,11 +260,19 @@ impl Link {
                 channel.basic_publish(exchange, routing_key, options, &payload, properties);
             publish.await
         };
-        let flight = Flight::begin(id, Box::pin(publishing));
-        flight.ok_or_else(|| {
-            let lost = self.health.borrow().lost.clone();
-            lost.unwrap_or_else(failure::disconnected)
-        })
+        Flight::begin(id, Box::pin(publishing))
+    }
+
+    /// Why it is of no use any more: a channel takes no events somewhat earlier than the broker's words for it
+    /// are heard here.
+    pub(super) fn lost(&self) -> BoxFuture<'static, Failure> {
+        let mut health = self.health.clone();
+        let lost = async move {
+            let known = health.wait_for(|health| health.lost.is_some());
+            let health = timeout(WORDS, known).await.ok()?.ok()?;
+            health.lost.clone()
+        };
+        Box::pin(lost.map(|lost| lost.unwrap_or_else(failure::disconnected)))
     }
 
     /// Has flights watched until the broker has answered for all of them.
