@@ -9,4 +9,5 @@ mod mock;
 mod records;
 mod relay;
 mod remedies;
+mod sizes;
 mod wiped;

@@ -54,7 +54,7 @@ impl Ticket {
 enum Fault {
     /// What librdkafka says.
     Code(Code),
-    /// It is never handed over.
+    /// It never went anywhere.
     Refused(String),
 }
 
@@ -64,7 +64,7 @@ struct Round {
     left: AtomicUsize,
     faults: Mutex<Vec<(usize, Fault)>>,
     done: Notify,
-    /// A refusal is this record's, not that of another in the same request.
+    /// A request carries none but its record: a refusal is this record's, not that of another.
     certain: bool,
 }
 
@@ -87,7 +87,6 @@ pub(super) struct Flight {
     round: Arc<Round>,
     watch: Arc<Watch>,
     events: usize,
-    certain: bool,
 }
 
 /// A record beside the events.
@@ -104,7 +103,7 @@ pub(super) async fn hand_over(
     composer: &Composer,
     delivery: &Delivery,
 ) -> Result<Flight, Failure> {
-    let flight = Flight::new(link, delivery.len());
+    let flight = Flight::new(link, delivery.len(), link.is_alone());
     let producer = link.producer().ok_or_else(failure::not_connected)?;
     for (index, event) in delivery.events().enumerate() {
         let made = composer.compose(event);
@@ -125,7 +124,7 @@ pub(super) async fn hand_over(
 
 /// Hands one record over that is no event, to the first partition.
 pub(super) async fn hand_over_extra(link: &Link, extra: Extra<'_>) -> Result<Flight, Failure> {
-    let flight = Flight::new(link, 1);
+    let flight = Flight::new(link, 1, true);
     let producer = link.producer().ok_or_else(failure::not_connected)?;
     let record = BaseRecord::with_opaque_to(extra.topic, Box::new(flight.ticket(0)))
         .partition(0)
@@ -137,15 +136,14 @@ pub(super) async fn hand_over_extra(link: &Link, extra: Extra<'_>) -> Result<Fli
 }
 
 impl Flight {
-    fn new(link: &Link, events: usize) -> Self {
+    fn new(link: &Link, events: usize, certain: bool) -> Self {
         let round = Round {
             left: AtomicUsize::new(1),
             faults: Mutex::default(),
             done: Notify::new(),
-            certain: link.is_alone() || events == 1,
+            certain,
         };
         Self {
-            certain: round.certain,
             round: Arc::new(round),
             watch: Arc::clone(link.watch()),
             events,
@@ -170,13 +168,16 @@ impl Flight {
                 Err(refused) => refused,
             };
             if error != KafkaError::MessageProduction(Code::QueueFull) {
-                let code = failure::code(&error);
-                if !failure::is_rejection(code) {
+                let (code, ticket) = (failure::code(&error), returned.delivery_opaque);
+                if failure::is_rejection(code) {
+                    // Before it went anywhere: it is this record, and no other.
+                    let refused = Fault::Refused(code.to_string());
+                    ticket.round.fault(ticket.index, refused);
+                } else {
                     self.watch.break_off();
+                    ticket.fault(code);
                 }
-                // Refused before it went anywhere: it is this record, and no other.
-                returned.delivery_opaque.fault(code);
-                returned.delivery_opaque.round.landed();
+                ticket.round.landed();
                 return;
             }
             record = returned;
@@ -198,11 +199,10 @@ impl Flight {
         }
         let mut outcomes = vec![Outcome::Confirmed; self.events];
         let mut failure = None;
-        let certain = self.certain || !self.watch.is_too_large();
         for (index, fault) in faults {
             let outcome = match fault {
                 Fault::Refused(reason) => Outcome::Rejected(reason),
-                Fault::Code(code) if certain && failure::is_rejection(code) => {
+                Fault::Code(code) if self.round.certain && failure::is_rejection(code) => {
                     Outcome::Rejected(code.to_string())
                 }
                 Fault::Code(code) => {
