@@ -4,7 +4,9 @@ use std::error::Error;
 
 use async_nats::jetstream;
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{
+    CreateStreamError, CreateStreamErrorKind, PublishError, PublishErrorKind,
+};
 use async_nats::{ConnectError, ConnectErrorKind};
 use relay_core::sink::{Failure, Next};
 
@@ -256,6 +258,7 @@ fn refusal(error: &jetstream::Error, config: &Config) -> Verdict {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
             Verdict::Rejected(format!("larger than the max_msg_size of {stream}: {error}"))
         }
+        ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM => Verdict::Rejected(text),
         ErrorCode::STREAM_NOT_FOUND => failed(Next::Reconnect, String::new()),
         ErrorCode::STREAM_NOT_MATCH => failed(
             Next::Blocked,
@@ -270,7 +273,10 @@ fn refusal(error: &jetstream::Error, config: &Config) -> Verdict {
                  messages"
             ),
         ),
-        ErrorCode(TOO_MANY) => failed(Next::Retry, String::new()),
+        // The servers of a cluster still agree on what came before a lost connection.
+        ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT | ErrorCode(TOO_MANY) => {
+            failed(Next::Retry, String::new())
+        }
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
         | ErrorCode::INSUFFICIENT_RESOURCES
         | ErrorCode::STORAGE_RESOURCES_EXCEEDED => failed(
@@ -281,7 +287,6 @@ fn refusal(error: &jetstream::Error, config: &Config) -> Verdict {
             Next::Blocked,
             "turn JetStream on, or set jetstream = false".into(),
         ),
-        _ if error.code() == 400 => Verdict::Rejected(text),
         _ if error.code() >= 500 || error.code() == 429 => failed(Next::Retry, String::new()),
         _ => failed(Next::Blocked, format!("look at {stream} on the server")),
     }
@@ -290,6 +295,24 @@ fn refusal(error: &jetstream::Error, config: &Config) -> Verdict {
 /// What the stream's own settings, or a request for them, mean.
 pub(super) fn stream(text: String, remedy: String) -> Failure {
     blocked(text, remedy)
+}
+
+/// What JetStream refuses when it is asked for a stream. What servers say while they start goes by.
+pub(super) fn refused(what: &str, error: &jetstream::Error, remedy: String) -> Failure {
+    let lasting = matches!(
+        error.error_code(),
+        ErrorCode::JETSTREAM_NOT_ENABLED
+            | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
+            | ErrorCode::INSUFFICIENT_RESOURCES
+            | ErrorCode::MEMORY_RESOURCES_EXCEEDED
+            | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+    );
+    let text = format!("{what}: {error}");
+    if error.code() >= 500 && !lasting {
+        retry(Next::Reconnect, text)
+    } else {
+        blocked(text, remedy)
+    }
 }
 
 /// A request to JetStream that brought no answer of it.
@@ -316,11 +339,24 @@ pub(super) fn request(what: &str, error: &(dyn Error + 'static)) -> Failure {
 }
 
 /// The stream could not be made.
-pub(super) fn not_made(name: &str, error: &(dyn Error + 'static)) -> Failure {
+pub(super) fn not_made(name: &str, error: &CreateStreamError) -> Failure {
+    let what = format!("making stream {name}");
     let remedy = format!(
         "make stream {name} by hand (nats stream add), let the relay's user make it, or name another one"
     );
-    blocked(format!("making stream {name}: {}", chain(error)), remedy)
+    match error.kind() {
+        CreateStreamErrorKind::TimedOut => request(&what, error),
+        CreateStreamErrorKind::JetStream(error) => refused(&what, &error, remedy),
+        CreateStreamErrorKind::EmptyStreamName
+        | CreateStreamErrorKind::InvalidStreamName
+        | CreateStreamErrorKind::DomainAndExternalSet
+        | CreateStreamErrorKind::JetStreamUnavailable
+        | CreateStreamErrorKind::Response
+        | CreateStreamErrorKind::NotFound
+        | CreateStreamErrorKind::ResponseParse => {
+            blocked(format!("{what}: {}", chain(error)), remedy)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{
-    CreateStreamErrorKind, GetStreamByNameErrorKind, GetStreamErrorKind,
-};
+use async_nats::jetstream::context::{GetStreamByNameErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, Info, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 use relay_core::sink::{Failure, Warning};
@@ -80,8 +78,9 @@ async fn look(context: &Context, place: &Place<'_>) -> Result<Option<Info>, Fail
                 remedy,
             ))
         }
-        GetStreamErrorKind::JetStream(refused) => Err(failure::stream(
-            format!("{what}: {refused}"),
+        GetStreamErrorKind::JetStream(refused) => Err(failure::refused(
+            &what,
+            &refused,
             "look at JetStream on the server, and what the relay's account may".into(),
         )),
         GetStreamErrorKind::Request => Err(failure::request(&what, &error)),
@@ -162,13 +161,7 @@ async fn make(context: &Context, place: &Place<'_>) -> Result<Found, Failure> {
         ..Config::default()
     };
     let made = context.create_stream(config).await;
-    let stream = made.map_err(|error| {
-        if error.kind() == CreateStreamErrorKind::TimedOut {
-            failure::request(&format!("making stream {name}"), &error)
-        } else {
-            failure::not_made(&name, &error)
-        }
-    })?;
+    let stream = made.map_err(|error| failure::not_made(&name, &error))?;
     tracing::info!(
         stream = name,
         subjects = place.pattern,

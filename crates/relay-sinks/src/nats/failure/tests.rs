@@ -17,9 +17,13 @@ fn config() -> Config {
     }
 }
 
-fn refused(code: u64, err_code: u64, description: &str) -> Verdict {
+fn error(code: u64, err_code: u64, description: &str) -> jetstream::Error {
     let error = serde_json::json!({"code": code, "err_code": err_code, "description": description});
-    let error: jetstream::Error = serde_json::from_value(error).unwrap();
+    serde_json::from_value(error).unwrap()
+}
+
+fn refused(code: u64, err_code: u64, description: &str) -> Verdict {
+    let error = error(code, err_code, description);
     let error = PublishError::with_source(PublishErrorKind::Other, error);
     publish(&error, &config())
 }
@@ -77,13 +81,21 @@ fn each_refusal_of_a_stream_has_its_consequence() {
             "stream not found",
             Some((Next::Reconnect, true)),
         ),
-        (400, 10_054, "message size exceeds maximum allowed", None),
-        (400, 10_003, "bad request", None),
+        (
+            409,
+            10_158,
+            "duplicate message id is in process",
+            Some((Next::Retry, true)),
+        ),
+        (400, 10_003, "bad request", Some((Next::Blocked, false))),
+        (
+            400,
+            10_109,
+            "invalid operation on sealed stream",
+            Some((Next::Blocked, false)),
+        ),
     ] {
         let verdict = refused(code, err_code, description);
-        if wanted.is_none() {
-            assert!(matches!(&verdict, Verdict::Rejected(reason) if reason.contains(description)));
-        }
         assert_eq!(next(verdict), wanted, "{description}");
     }
     let kind = |kind| publish(&PublishError::new(kind), &config());
@@ -93,6 +105,65 @@ fn each_refusal_of_a_stream_has_its_consequence() {
         kind(PublishErrorKind::BrokenPipe),
         Verdict::Failed(disconnected())
     );
+}
+
+#[test]
+fn only_an_event_that_is_too_large_is_refused_for_good() {
+    for (err_code, description) in [
+        (10_054, "message size exceeds maximum allowed"),
+        (10_097, "header size exceeds maximum allowed of 64k"),
+    ] {
+        let verdict = refused(400, err_code, description);
+        assert!(matches!(&verdict, Verdict::Rejected(reason) if reason.contains(description)));
+    }
+}
+
+#[test]
+fn what_servers_say_while_they_start_goes_by() {
+    for (code, err_code, description, wanted) in [
+        (
+            503,
+            10_008,
+            "JetStream system temporarily unavailable",
+            Next::Reconnect,
+        ),
+        (500, 10_118, "stream is offline", Next::Reconnect),
+        (503, 10_023, "insufficient resources", Next::Blocked),
+        (
+            500,
+            10_047,
+            "insufficient storage resources available",
+            Next::Blocked,
+        ),
+        (
+            500,
+            10_028,
+            "insufficient memory resources available",
+            Next::Blocked,
+        ),
+        (503, 10_076, "JetStream not enabled", Next::Blocked),
+        (
+            503,
+            10_039,
+            "JetStream not enabled for account",
+            Next::Blocked,
+        ),
+        (
+            400,
+            10_058,
+            "stream name already in use with a different configuration",
+            Next::Blocked,
+        ),
+    ] {
+        let error = error(code, err_code, description);
+        let looked = super::refused("looking", &error, "look".into());
+        let made = CreateStreamError::new(CreateStreamErrorKind::JetStream(error));
+        for failure in [looked, not_made("SAPI", &made)] {
+            assert_eq!(failure.next, wanted, "{failure:?}");
+            assert_eq!(failure.remedy.is_empty(), wanted == Next::Reconnect);
+            assert!(failure.text.contains(description), "{failure:?}");
+        }
+    }
 }
 
 #[test]
