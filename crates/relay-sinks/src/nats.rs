@@ -102,7 +102,7 @@ struct Shared {
     config: Config,
     composer: Composer,
     order: Order,
-    /// What no stream took when it was published last: looked at when the stream is checked.
+    /// What no stream took when it was published: looked at whenever the stream is checked.
     untaken: Untaken,
 }
 
@@ -137,9 +137,10 @@ impl Sink for Nats {
             let place = stream::Place {
                 wanted,
                 pattern: &pattern,
-                untaken: self.shared.untaken.take(),
+                untaken: self.shared.untaken.get(),
             };
             let found = link.alive(stream::ensure(&context, &place)).await??;
+            self.shared.untaken.clear();
             self.warning = found.warning(&config.name, &mut self.warned);
             self.shared.order.of(&found.identity);
             link.stream = wanted.stream.clone().map(Into::into);
@@ -170,6 +171,8 @@ impl Sink for Nats {
 
     async fn seek(&mut self, _to: Cursor) -> Result<(), Failure> {
         self.shared.order.forget();
+        // It may never be published again.
+        self.shared.untaken.clear();
         Ok(())
     }
 

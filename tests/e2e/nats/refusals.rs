@@ -63,6 +63,7 @@ async fn a_stream_that_does_not_cover_the_subject_is_named() {
     whole
         .blocked(&["does not take sapi.acmecorp01.AgentStatusChange.AgentStatusChange"])
         .await;
+    still_blocked(&whole).await;
 
     jetstream
         .update_stream(config(&["sapi.acmecorp01.>"]))
@@ -72,6 +73,20 @@ async fn a_stream_that_does_not_cover_the_subject_is_named() {
     let stored = stored(&jetstream).await;
     let emitted = emitted(&whole.simulator);
     super::fixture::assert_complete(&stored, &emitted);
+}
+
+/// The sink stays blocked, attempt after attempt, and an operator is told once.
+async fn still_blocked(whole: &Whole) {
+    let stops = "sapi_relay_notices_total{kind=\"sink_stopped\"}";
+    let told = whole.relay.metric(stops).await;
+    let row = whole.lake("its retries", |_row| true).await;
+    let tried = row["retries"].as_u64().unwrap();
+    let again = |row: &serde_json::Value| {
+        assert_eq!(row["state"], "blocked", "{row}");
+        row["retries"].as_u64().unwrap() >= tried + 4
+    };
+    whole.lake("four more attempts", again).await;
+    assert_eq!(whole.relay.metric(stops).await, told);
 }
 
 #[tokio::test(flavor = "multi_thread")]

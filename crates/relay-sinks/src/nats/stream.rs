@@ -53,6 +53,9 @@ pub(super) async fn check(context: &Context, place: &Place<'_>) -> Result<(), Fa
 async fn look(context: &Context, place: &Place<'_>) -> Result<Option<Info>, Failure> {
     let JetStream { stream, create } = place.wanted;
     let Some(name) = stream else {
+        if let Some(subject) = &place.untaken {
+            taking(context, subject).await?;
+        }
         return by_subject(context, place.pattern).await.map(Some);
     };
     let found = context.get_stream(name).await;
@@ -91,24 +94,28 @@ async fn look(context: &Context, place: &Place<'_>) -> Result<Option<Info>, Fail
 }
 
 async fn by_subject(context: &Context, pattern: &str) -> Result<Info, Failure> {
-    let what = format!("looking for the stream that takes {pattern}");
-    let name = match context.stream_by_subject(pattern).await {
-        Ok(name) => name,
-        Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => {
+    let name = taking(context, pattern).await?;
+    let stream = context.get_stream(&name).await;
+    let stream =
+        stream.map_err(|error| failure::request(&format!("looking for stream {name}"), &error))?;
+    Ok(stream.cached_info().clone())
+}
+
+/// The name of a stream that takes a subject.
+async fn taking(context: &Context, subject: &str) -> Result<String, Failure> {
+    let found = context.stream_by_subject(subject).await;
+    found.map_err(|error| {
+        if error.kind() == GetStreamByNameErrorKind::NotFound {
             let remedy = format!(
-                "make one (nats stream add --subjects '{pattern}' --storage file --dupe-window 10m), or name it with \
+                "make one (nats stream add --subjects '{subject}' --storage file --dupe-window 10m), or name it with \
                  stream and set create_stream = true"
             );
-            return Err(failure::stream(
-                format!("no stream takes {pattern}"),
-                remedy,
-            ));
+            failure::stream(format!("no stream takes {subject}"), remedy)
+        } else {
+            let what = format!("looking for the stream that takes {subject}");
+            failure::request(&what, &error)
         }
-        Err(error) => return Err(failure::request(&what, &error)),
-    };
-    let stream = context.get_stream(&name).await;
-    let stream = stream.map_err(|error| failure::request(&what, &error))?;
-    Ok(stream.cached_info().clone())
+    })
 }
 
 /// Whether a stream serves.
@@ -117,7 +124,10 @@ fn judge(info: &Info, place: &Place<'_>) -> Result<Found, Failure> {
     let name = &config.name;
     let subjects = || config.subjects.join(", ");
     let takes = |wanted: &str| config.subjects.iter().any(|has| overlap(has, wanted));
-    let wanted = [Some(place.pattern), place.untaken.as_deref()];
+    // Without a name, another stream may take it.
+    let untaken = place.untaken.as_deref();
+    let untaken = untaken.filter(|_| place.wanted.stream.is_some());
+    let wanted = [Some(place.pattern), untaken];
     if let Some(wanted) = wanted.into_iter().flatten().find(|wanted| !takes(wanted)) {
         return Err(failure::stream(
             format!(

@@ -82,7 +82,7 @@ pub(super) fn overlap(one: &str, other: &str) -> bool {
     }
 }
 
-/// The subject that no stream took when it was published last.
+/// A subject that no stream took when it was published, until one does.
 #[derive(Debug, Default)]
 pub(super) struct Untaken(Mutex<Option<String>>);
 
@@ -91,8 +91,13 @@ impl Untaken {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(subject);
     }
 
-    pub(super) fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn get(&self) -> Option<String> {
+        let subject = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        subject.clone()
+    }
+
+    pub(super) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
