@@ -78,6 +78,10 @@ async fn deliver(sink: &mut Kafka, delivery: &Delivery) -> Vec<Outcome> {
     }
 }
 
+fn is_rejected(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Rejected(_))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_fit_one_by_one_but_not_together() {
     if !kafka::is_there() {
@@ -110,4 +114,36 @@ async fn events_that_fit_one_by_one_but_not_together() {
     for delivery in [one, other] {
         assert_eq!(deliver(&mut sink, &delivery).await, [Outcome::Confirmed]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_go_together_again_once_the_one_that_is_too_large_was_found() {
+    if !kafka::is_there() {
+        return;
+    }
+    let server = KafkaServer::start().await;
+    let config = place(&server, "narrow").await;
+    let relay = Relay::roomy();
+    commit(&relay, [10, 2 * LIMIT, 20]).await;
+    commit(&relay, [100; 1_000]).await;
+    let mut reader = relay.core.bus.reader_after(Offset(0));
+    let mut sink = Kafka::new(config, relay.source());
+    sink.connect().await.unwrap();
+    let few = next(&mut reader, 3).await;
+    let outcomes = deliver(&mut sink, &few).await;
+    assert!(!outcomes.iter().any(is_rejected), "{outcomes:?}");
+    let outcomes = deliver(&mut sink, &few).await;
+    assert!(is_rejected(&outcomes[1]), "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|one| is_rejected(one)).count(), 1);
+
+    let before = server.requests("narrow");
+    let mut left = 1_000;
+    while left > 0 {
+        let many = next(&mut reader, 50).await;
+        let outcomes = deliver(&mut sink, &many).await;
+        assert!(outcomes.iter().all(|one| *one == Outcome::Confirmed));
+        left -= 50;
+    }
+    let requests = server.requests("narrow") - before;
+    assert!(requests <= 500, "{requests} requests for 1000 records");
 }

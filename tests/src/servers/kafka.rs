@@ -288,6 +288,23 @@ impl KafkaServer {
         made.unwrap_or_else(|(name, error)| panic!("{name}: {error}"));
     }
 
+    /// How many requests have brought the records of a topic's first partition: each is a batch of its log.
+    ///
+    /// # Panics
+    /// If there is no such topic.
+    pub fn requests(&self, topic: &str) -> usize {
+        let name = format!("data/{topic}-0/{:020}.log", 0);
+        let log = std::fs::read(self.home.path().join(name)).expect("its first segment");
+        let (mut log, mut count) = (&log[..], 0);
+        // An offset, the length of what follows, and that.
+        while let Some((length, rest)) = log.get(8..).and_then(|rest| rest.split_first_chunk()) {
+            let length = usize::try_from(u32::from_be_bytes(*length)).expect("a length");
+            log = rest.get(length..).unwrap_or_default();
+            count += 1;
+        }
+        count
+    }
+
     /// What it has printed since it was started last.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default()

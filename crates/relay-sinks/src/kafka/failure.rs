@@ -57,6 +57,15 @@ pub(super) fn overdue() -> Failure {
     }
 }
 
+/// The record that is too large is known now: the others need not go alone any more.
+pub(super) fn found() -> Failure {
+    Failure {
+        next: Next::Reconnect,
+        text: "a record was refused as too large; the others go together again".to_owned(),
+        remedy: String::new(),
+    }
+}
+
 /// A client can't be set up.
 pub(super) fn setup(error: &KafkaError) -> Failure {
     let reason = match error {

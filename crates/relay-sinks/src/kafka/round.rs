@@ -87,6 +87,8 @@ pub(super) struct Flight {
     round: Arc<Round>,
     watch: Arc<Watch>,
     events: usize,
+    /// Records go one by one, until the one that is too large has been found.
+    searching: bool,
 }
 
 /// A record beside the events.
@@ -103,7 +105,10 @@ pub(super) async fn hand_over(
     composer: &Composer,
     delivery: &Delivery,
 ) -> Result<Flight, Failure> {
-    let flight = Flight::new(link, delivery.len(), link.is_alone());
+    let flight = Flight {
+        searching: link.is_alone(),
+        ..Flight::new(link, delivery.len(), link.is_alone())
+    };
     let producer = link.producer().ok_or_else(failure::not_connected)?;
     for (index, event) in delivery.events().enumerate() {
         let made = composer.compose(event);
@@ -147,6 +152,7 @@ impl Flight {
             round: Arc::new(round),
             watch: Arc::clone(link.watch()),
             events,
+            searching: false,
         }
     }
 
@@ -198,11 +204,12 @@ impl Flight {
             return Outcomes::Confirmed;
         }
         let mut outcomes = vec![Outcome::Confirmed; self.events];
-        let mut failure = None;
+        let (mut failure, mut found) = (None, false);
         for (index, fault) in faults {
             let outcome = match fault {
                 Fault::Refused(reason) => Outcome::Rejected(reason),
                 Fault::Code(code) if self.round.certain && failure::is_rejection(code) => {
+                    found = self.searching;
                     Outcome::Rejected(code.to_string())
                 }
                 Fault::Code(code) => {
@@ -218,6 +225,7 @@ impl Flight {
         }
         match failure {
             Some(failure) => Outcomes::Partly(outcomes, failure),
+            None if found => Outcomes::Partly(outcomes, failure::found()),
             None if outcomes.contains(&Outcome::Retry) => {
                 let failure = failure::of(Code::PurgeInflight, "a record before was not delivered");
                 Outcomes::Partly(outcomes, failure)
