@@ -2,6 +2,7 @@
 //! threads. It knows no events.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +12,15 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{Producer as _, PurgeConfig, ThreadedProducer};
 use relay_core::sink::Failure;
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::watch::{Context, Fence, Watch};
 use super::{Config, failure};
 
 /// How long a question to the brokers may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How much longer than the first broker's refusal the answer of another may take.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long a topic that brokers make by themselves may take to be there.
 const MAKING: Duration = Duration::from_secs(5);
 /// What brokers take by default, and librdkafka sends, bytes.
@@ -193,10 +196,16 @@ impl Link {
                 error: found.first().and_then(MetadataTopic::error).map(Code::from),
             })
         });
-        tokio::select! {
-            asked = asked => asked,
-            failure = self.watch.trouble() => Err(failure),
+        let mut asked = pin!(asked);
+        let asked = tokio::select! {
+            asked = &mut asked => asked,
+            // Another of the brokers may answer yet.
+            failure = self.watch.trouble() => timeout(GRACE, asked).await.unwrap_or(Err(failure)),
+        };
+        if asked.is_ok() {
+            self.watch.recovered();
         }
+        asked
     }
 
     /// Ends it: what is under way is not waited for.

@@ -1,3 +1,11 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientContext as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use relay_core::sink::Next;
+
+use super::watch::{Context, Watch};
 use super::*;
 
 #[test]
@@ -35,4 +43,15 @@ fn a_refused_certificate_is_told_from_a_connection_that_ends() {
     ] {
         assert!(!failure::is_refused_certificate(reason), "{reason}");
     }
+}
+
+#[test]
+fn a_trouble_that_is_over_explains_nothing_any_more() {
+    let watch = Arc::new(Watch::new("lake", Duration::from_mins(1)));
+    let context = Context(Arc::clone(&watch));
+    context.error(KafkaError::Global(Code::Authentication), "wrong password");
+    let explained = || watch.explain(Code::MessageTimedOut, "delivering").next;
+    assert_eq!(explained(), Next::Blocked);
+    watch.recovered();
+    assert_eq!(explained(), Next::Reconnect);
 }

@@ -41,7 +41,7 @@ pub(super) struct Watch {
     /// When the transaction that is open was begun.
     begun: Mutex<Option<Instant>>,
     too_large: AtomicBool,
-    /// What waiting does not cure.
+    /// What waiting does not cure, until the brokers have answered again.
     trouble: watch::Sender<Option<Failure>>,
     /// What was said last.
     said: Mutex<Option<String>>,
@@ -132,6 +132,14 @@ impl Watch {
             .unwrap_or_else(failure::not_connected)
     }
 
+    /// The brokers have answered: whatever was wrong with the connection is over.
+    pub(super) fn recovered(&self) {
+        // Every record says so.
+        if self.trouble.borrow().is_some() {
+            self.trouble.send_replace(None);
+        }
+    }
+
     /// A failure for a code, with what the connection has said of itself.
     pub(super) fn explain(&self, code: Code, what: &str) -> Failure {
         if failure::is_fenced(code) {
@@ -204,6 +212,9 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let code = result.as_ref().err().map(|(error, _)| failure::code(error));
+        if code.is_none() {
+            self.0.recovered();
+        }
         ticket.land(code, &self.0);
         self.0.room.notify_one();
     }
