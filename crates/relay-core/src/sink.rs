@@ -79,8 +79,8 @@ pub enum Next {
 ///   future for the outcomes. Several of these are awaited at once, bounded in bytes by the worker.
 ///   Batches are handed over in journal order; a retry hands the unsettled ones over again.
 /// * Dead letters that an operator has delivered again come as a delivery of their own between those
-///   of the journal: out of order, with offsets of long ago, and with [`Delivery::upto`] as in the
-///   delivery before, so that a cursor that is written with them stays where it is.
+///   of the journal: out of order, with offsets of long ago, and with [`Delivery::again`]. No cursor
+///   is written with them: deliveries before them may still be under way, or come again.
 /// * Dropping either future is allowed at any time (at reconnect, seek, shutdown) and means
 ///   "not known": those events are delivered again.
 /// * An event is [`Outcome::Confirmed`] only when the destination has said so.
@@ -124,6 +124,8 @@ pub struct Delivery {
     pub selected: Vec<u32>,
     /// The last offset that is settled once this delivery and all before it are.
     pub upto: Offset,
+    /// Whether these are dead letters that are delivered again, which leave the cursor where it is.
+    pub again: bool,
 }
 
 impl Delivery {

@@ -60,6 +60,7 @@ async fn next(reader: &mut Reader, events: usize) -> Delivery {
         selected: (0..).take(events).collect(),
         upto: batch.upto(),
         batch,
+        again: false,
     }
 }
 

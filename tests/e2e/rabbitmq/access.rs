@@ -184,6 +184,7 @@ async fn whole(relay: &Relay) -> Delivery {
         selected: (0..).zip(batch.events()).map(|(index, _)| index).collect(),
         batch,
         upto,
+        again: false,
     }
 }
 

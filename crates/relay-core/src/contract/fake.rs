@@ -73,6 +73,11 @@ impl FakePeer {
         self.state().kept = Some(cursor);
     }
 
+    /// The cursor that the peer keeps.
+    pub fn kept(&self) -> Option<Cursor> {
+        self.state().kept
+    }
+
     /// Answers the next delivery with a failure.
     pub fn fail_once(&self, failure: Failure) {
         self.state().failure = Some(failure);
@@ -183,6 +188,7 @@ impl FakePeer {
         });
         let outcomes: Vec<_> = outcomes.collect();
         if state.keeps
+            && !delivery.again
             && outcomes
                 .iter()
                 .all(|outcome| *outcome == Outcome::Confirmed)

@@ -281,6 +281,7 @@ impl<S: Sink> Worker<S> {
             batch,
             selected,
             upto,
+            again: false,
         };
         match self.offer(delivery.clone(), signals).await {
             Offered::Taken(confirmation, started) => {

@@ -290,6 +290,7 @@ async fn a_dropped_delivery_never_mixes_with_the_next() {
             batch,
             selected,
             upto,
+            again: false,
         };
         let mut delivering = std::pin::pin!(sink.deliver(delivery));
         assert!(futures_util::poll!(&mut delivering).is_pending());

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use rdkafka::producer::Producer;
 use relay_core::Cursor;
+use relay_core::cloudevents::Source;
 use relay_core::sink::{Delivery, Failure, Outcome, Outcomes};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -117,11 +118,7 @@ pub(super) async fn deliver(
     turn: OwnedMutexGuard<Written>,
 ) -> Outcomes {
     let mut written = turn;
-    let first = delivery.events().next().map(relay_core::Event::offset);
-    // What lies before the cursor are dead letters that go again: the cursor stays where it is.
-    let passed = written.committed.map(|cursor| cursor.offset);
-    let again = first.is_some_and(|first| passed.is_some_and(|passed| first <= passed));
-    let cursor = (!again).then(|| shared.composer.source().cursor(delivery.upto));
+    let cursor = cursor_behind(delivery, shared.composer.source());
     written.attempted = cursor;
     match attempt(link, shared, exactly_once, delivery, cursor).await {
         Ok(Outcomes::Confirmed) => {
@@ -131,6 +128,12 @@ pub(super) async fn deliver(
         Ok(outcomes) => outcomes,
         Err(failure) => Outcomes::Failed(failure),
     }
+}
+
+/// The cursor that is written with a delivery. `None`: dead letters that go again leave it where it is,
+/// whatever their offsets are and whatever is still under way.
+fn cursor_behind(delivery: &Delivery, source: &Source) -> Option<Cursor> {
+    (!delivery.again).then(|| source.cursor(delivery.upto))
 }
 
 async fn attempt(
@@ -210,4 +213,39 @@ async fn abort(link: &Link) -> Result<(), Failure> {
         .await?;
     link.watch().end();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_core::contract::Relay;
+    use relay_core::{Limit, Offset};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn dead_letters_that_go_again_bring_no_cursor() {
+        let relay = Relay::new();
+        relay.commit(&["ada", "ben"]).await;
+        let limit = Limit {
+            events: 2,
+            bytes: 1 << 20,
+        };
+        let mut reader = relay.core.bus.reader_after(Offset(0));
+        let stream = Delivery {
+            batch: reader.next_batch(limit).await.unwrap(),
+            selected: vec![0, 1],
+            upto: Offset(2),
+            again: false,
+        };
+        let source = relay.source();
+        assert_eq!(
+            cursor_behind(&stream, &source),
+            Some(source.cursor(Offset(2)))
+        );
+        let letters = Delivery {
+            again: true,
+            ..stream
+        };
+        assert_eq!(cursor_behind(&letters, &source), None);
+    }
 }

@@ -16,7 +16,6 @@ impl<S: Sink> Worker<S> {
         if reply.is_closed() {
             return;
         }
-        // Where the delivery before has ended: a sink that writes the cursor leaves it there.
         let upto = self.supply.position();
         let batch = self.supply.bus().foreign_batch(records, upto);
         let letters = Return { ids, reply };
@@ -29,6 +28,7 @@ impl<S: Sink> Worker<S> {
             batch,
             selected: (0..).take(count).collect(),
             upto,
+            again: true,
         };
         match self.offer(delivery.clone(), signals).await {
             Offered::Taken(confirmation, started) => {

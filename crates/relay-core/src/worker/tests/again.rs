@@ -215,6 +215,24 @@ async fn a_cursor_that_the_destination_keeps_is_not_moved_by_letters() {
 }
 
 #[tokio::test]
+async fn letters_from_behind_the_cursor_that_the_destination_keeps_do_not_move_it_either() {
+    let (relay, peer) = (Relay::new(), FakePeer::keeping());
+    peer.keep(relay.core.bus.cursor(Offset(0)));
+    peer.inject(Fault::Poison).await;
+    let sink = relay.start(&peer);
+    relay.commit(&["ada"]).await;
+    relay.settled(&sink).await;
+    // Refused entirely: the worker moves on, and the destination hears of no cursor.
+    relay.commit(&["poison"]).await;
+    relay.settled(&sink).await;
+    let kept = Some(relay.core.bus.cursor(Offset(1)));
+    assert_eq!(peer.kept(), kept);
+    peer.mend().await;
+    assert_eq!(retry(&sink).await.unwrap().delivered, 1);
+    assert_eq!(peer.kept(), kept);
+}
+
+#[tokio::test]
 async fn letters_outlive_the_journal() {
     let (relay, peer, sink) = refused().await;
     let long = "k".repeat(4_000);
