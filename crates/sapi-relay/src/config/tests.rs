@@ -194,6 +194,22 @@ fn a_disabled_sink_is_checked_but_not_there() {
     assert_eq!(wrong.unwrap_err().0[0].key, "sinks.a.path");
 }
 
+const KAFKA: &str = "type = 'kafka'\nbrokers = ['kafka1:9092']";
+
+#[test]
+fn a_queue_that_can_not_hold_a_record_is_refused() {
+    let with = |more: &str| load(&format!("{LEAST}[sinks.a]\n{KAFKA}\n{more}"), &[]);
+    let queue = |kbytes| format!("librdkafka.'queue.buffering.max.kbytes' = {kbytes}");
+    let largest = "librdkafka.'message.max.bytes' = 2000000";
+    for (small, enough, more) in [(64, 977, ""), (976, 977, ""), (1_953, 1_954, largest)] {
+        let problems = with(&format!("{}\n{more}", queue(small))).unwrap_err();
+        assert_eq!(problems.0.len(), 1, "{problems}");
+        assert_eq!(problems.0[0].key, "sinks.a.librdkafka");
+        with(&format!("{}\n{more}", queue(enough))).unwrap();
+    }
+    with(largest).unwrap();
+}
+
 #[test]
 fn no_secret_is_ever_shown() {
     let text = format!(

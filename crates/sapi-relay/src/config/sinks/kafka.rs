@@ -181,7 +181,25 @@ fn librdkafka(section: &Section<'_>) -> Librdkafka {
             section.hidden("librdkafka", &fault, remedy);
         }
     }
+    if queue_is_small(&properties) {
+        let fault = "queue.buffering.max.kbytes is less than message.max.bytes";
+        let remedy =
+            "remove it, or let it hold the largest record: else that would wait for room for ever";
+        section.hidden("librdkafka", fault, remedy);
+    }
     Librdkafka(properties)
+}
+
+/// Whether librdkafka's queue can't hold the largest record.
+fn queue_is_small(properties: &[(String, String)]) -> bool {
+    // librdkafka's own.
+    const LARGEST: u64 = 1_000_000;
+    let number = |wanted: &str| {
+        let mut found = properties.iter().filter(|(name, _)| name == wanted);
+        found.next_back()?.1.parse::<u64>().ok()
+    };
+    let largest = number("message.max.bytes").unwrap_or(LARGEST);
+    number("queue.buffering.max.kbytes").is_some_and(|kbytes| kbytes.saturating_mul(1024) < largest)
 }
 
 /// Why a template can't be a topic.
