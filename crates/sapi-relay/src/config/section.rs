@@ -248,7 +248,9 @@ impl<'a> Section<'a> {
         if texts.is_none() {
             let fault = "is not a list of texts".to_owned();
             let remedy = "write it like [\"one\", \"two\"]".to_owned();
-            self.fault(name, value, true, fault, remedy);
+            // An address may hold a password.
+            let show = !shown(value).contains('@');
+            self.fault(name, value, show, fault, remedy);
         }
         texts
     }

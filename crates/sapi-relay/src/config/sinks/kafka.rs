@@ -124,7 +124,13 @@ fn brokers(section: &Section<'_>) -> Option<Vec<String>> {
         port && !host.is_empty() && host.chars().all(plain)
     };
     if brokers.is_empty() || !brokers.iter().all(fits) {
-        section.wrong("brokers", "is not allowed", BROKERS);
+        // What stands before an @ may be a password.
+        if brokers.iter().any(|broker| broker.contains('@')) {
+            let remedy = format!("{BROKERS}; user and password are set in sasl");
+            section.hidden("brokers", "holds credentials in an address", &remedy);
+        } else {
+            section.wrong("brokers", "is not allowed", BROKERS);
+        }
         return None;
     }
     Some(brokers)

@@ -96,37 +96,25 @@ fn servers(section: &Section<'_>) -> Option<Vec<String>> {
         section.wrong("servers", "is empty", SERVERS);
         return None;
     }
-    for server in &servers {
-        match fault(server) {
-            None => {}
-            // What stands there may be a password.
-            Some(Fault::Credentials) => {
-                let remedy =
-                    "set user and password_file (or password), token_file, creds_file or nkey_file";
-                section.hidden("servers", "holds credentials in an address", remedy);
-            }
-            Some(Fault::Shape) => section.wrong("servers", "is not allowed", SERVERS),
-        }
+    if servers.iter().any(|server| server.contains('@')) {
+        // What stands there may be a password.
+        let remedy =
+            "set user and password_file (or password), token_file, creds_file or nkey_file";
+        section.hidden("servers", "holds credentials in an address", remedy);
+    } else if !servers.iter().all(|server| fits(server)) {
+        section.wrong("servers", "is not allowed", SERVERS);
     }
     Some(servers)
 }
 
-enum Fault {
-    Shape,
-    Credentials,
-}
-
-fn fault(server: &str) -> Option<Fault> {
-    if server.contains('@') {
-        return Some(Fault::Credentials);
-    }
+fn fits(server: &str) -> bool {
     let Ok(url) = Url::parse(server) else {
-        return Some(Fault::Shape);
+        return false;
     };
     let scheme = ["nats", "tls"].contains(&url.scheme());
     let host = url.host_str().is_some_and(|host| !host.is_empty());
     let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
-    (!scheme || !host || !bare).then_some(Fault::Shape)
+    scheme && host && bare
 }
 
 /// Why a template can't be a subject.
