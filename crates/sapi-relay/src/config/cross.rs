@@ -22,6 +22,7 @@ pub(super) struct View<'a> {
 pub(super) fn check(root: &Section<'_>, view: &View<'_>) {
     listeners(root, view);
     files(root, view);
+    transactions(root, view);
     horizons(root, view);
 }
 
@@ -66,6 +67,33 @@ fn files(root: &Section<'_>, view: &View<'_>) {
             section.wrong("path", &fault, "give each sink a file of its own");
         }
         taken.push((&sink.name, &file.path));
+    }
+}
+
+/// Two sinks with one transactional id would end each other.
+fn transactions(root: &Section<'_>, view: &View<'_>) {
+    let tenant = view.upstream.map_or("", |upstream| &upstream.tenant_id);
+    let mut taken: Vec<(&str, String)> = Vec::new();
+    let sinks = root.child("sinks").children();
+    for sink in view.sinks.iter().filter(|sink| sink.enabled) {
+        let SinkKind::Kafka(_, kafka) = &sink.kind else {
+            continue;
+        };
+        let Some(exactly_once) = &kafka.exactly_once else {
+            continue;
+        };
+        let id = exactly_once.id(tenant, &sink.name);
+        let owner = taken.iter().find(|(_, other)| *other == id);
+        let section = sinks.iter().find(|(name, _)| *name == sink.name);
+        if let (Some((owner, _)), Some((_, section))) = (owner, section) {
+            let fault = format!("is also the id of sinks.{owner}, and brokers let only one use it");
+            section.wrong(
+                "transactional_id",
+                &fault,
+                "give each sink an id of its own",
+            );
+        }
+        taken.push((&sink.name, id));
     }
 }
 

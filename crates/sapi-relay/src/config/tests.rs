@@ -211,6 +211,32 @@ fn a_queue_that_can_not_hold_a_record_is_refused() {
 }
 
 #[test]
+fn sinks_that_would_end_each_others_transactions_are_refused() {
+    let two = |one: &str, other: &str| {
+        let sink = |name: &str, more: &str| format!("[sinks.{name}]\n{KAFKA}\n{more}\n");
+        load(
+            &format!("{LEAST}{}{}", sink("a", one), sink("b", other)),
+            &[],
+        )
+    };
+    let once = "exactly_once = true";
+    let named = |id: &str| format!("{once}\ntransactional_id = '{id}'");
+    two(once, once).unwrap();
+    two(&named("one"), &named("two")).unwrap();
+    two(&named("one"), &format!("{}\nenabled = false", named("one"))).unwrap();
+    for (one, other) in [
+        (named("one"), named("one")),
+        (once.to_owned(), named("sapi-relay-acmecorp01-a")),
+        (named("sapi-relay-acmecorp01-b"), once.to_owned()),
+    ] {
+        let problems = two(&one, &other).unwrap_err();
+        assert_eq!(problems.0.len(), 1, "{problems}");
+        assert_eq!(problems.0[0].key, "sinks.b.transactional_id");
+        assert!(problems.0[0].fault.contains("sinks.a"), "{problems}");
+    }
+}
+
+#[test]
 fn no_secret_is_ever_shown() {
     let text = format!(
         "{LEAST}proxy = 'http://u:hunter2@proxy:1'\n[admin]\ntoken = 'hunter2admin'\n[sinks.d]\ntype = 'websocket'\n\

@@ -58,11 +58,9 @@ fn config(kafka: &config::Kafka, name: &str, tenant: &str) -> anyhow::Result<Con
         key: Template::verbatim(&kafka.key)?,
         format: kafka.format,
         compression: kafka.compression,
-        exactly_once: kafka.exactly_once.clone().map(|wanted| ExactlyOnce {
-            transactional_id: wanted
-                .transactional_id
-                .unwrap_or_else(|| format!("sapi-relay-{tenant}-{name}")),
-            cursor_topic: wanted.cursor_topic,
+        exactly_once: kafka.exactly_once.as_ref().map(|wanted| ExactlyOnce {
+            transactional_id: wanted.id(tenant, name),
+            cursor_topic: wanted.cursor_topic.clone(),
         }),
         tls: kafka.tls.clone().map(|tls| {
             let (cert_file, key_file) = tls.identity.unzip();

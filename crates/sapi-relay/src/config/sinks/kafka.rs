@@ -44,6 +44,14 @@ pub(crate) struct ExactlyOnce {
     pub(crate) cursor_topic: String,
 }
 
+impl ExactlyOnce {
+    /// The id of a sink's transactions.
+    pub(crate) fn id(&self, tenant: &str, sink: &str) -> String {
+        let id = self.transactional_id.clone();
+        id.unwrap_or_else(|| format!("sapi-relay-{tenant}-{sink}"))
+    }
+}
+
 /// Who the relay is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sasl {
