@@ -90,6 +90,30 @@ async fn still_blocked(whole: &Whole) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_none_is_named_another_stream_may_take_the_rest() {
+    let server = NatsServer::start().await;
+    let jetstream = server.jetstream().await;
+    let make = async |name: &str, subject: &str| {
+        let config = StreamConfig {
+            name: name.to_owned(),
+            subjects: vec![subject.to_owned()],
+            num_replicas: 1,
+            ..StreamConfig::default()
+        };
+        jetstream.create_stream(config).await.unwrap();
+    };
+    make("CALLS", "sapi.acmecorp01.Interaction.*").await;
+    let whole = Whole::start(quiet().await, server, "").await;
+    whole.simulator.emit(20);
+    whole
+        .blocked(&["no stream takes sapi.acmecorp01.AgentStatusChange.AgentStatusChange"])
+        .await;
+    still_blocked(&whole).await;
+    make("AGENTS", "sapi.acmecorp01.AgentStatusChange.*").await;
+    whole.delivered(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_oversized_event_is_a_dead_letter_and_the_rest_goes_on() {
     let server = NatsServer::start_with("max_payload: 16KB").await;
     let jetstream = server.jetstream().await;
