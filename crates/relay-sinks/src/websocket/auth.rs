@@ -21,7 +21,7 @@ pub(super) enum Refusal {
     Unauthorized,
     /// 403: a web page of another origin.
     ForeignOrigin,
-    /// 403: a web page, through a host name that nobody has vouched for (DNS rebinding).
+    /// 403: nobody known, through a host name that nobody has vouched for (DNS rebinding).
     ForeignHost,
 }
 
@@ -33,10 +33,19 @@ pub(super) struct Caller {
     pub(super) user: Option<String>,
 }
 
-/// Finds out who a request comes from, `Authorization` before cookie before nothing at all.
+/// Finds out who a request comes from, and whether it may have come the way it did.
 pub(super) fn caller(hub: &Hub, head: &Parts, port: u16) -> Result<Caller, Refusal> {
     let headers = &head.headers;
     origin_allowed(hub, headers)?;
+    let caller = by_credentials(hub, headers, port)?;
+    if caller.client.is_anonymous() && !way_allowed(hub, headers) {
+        return Err(Refusal::ForeignHost);
+    }
+    Ok(caller)
+}
+
+/// Who a request comes from, `Authorization` before cookie before nothing at all.
+fn by_credentials(hub: &Hub, headers: &HeaderMap, port: u16) -> Result<Caller, Refusal> {
     if let Some(value) = text(headers, &AUTHORIZATION) {
         return by_authorization(hub, value);
     }
@@ -51,9 +60,6 @@ pub(super) fn caller(hub: &Hub, head: &Parts, port: u16) -> Result<Caller, Refus
             .ok_or(Refusal::ForeignOrigin);
     }
     let client = hub.clients.anonymous().ok_or(Refusal::Unauthorized)?;
-    if is_web_page(headers) && !host_vouched_for(hub, headers) {
-        return Err(Refusal::ForeignHost);
-    }
     Ok(Caller { client, user: None })
 }
 
@@ -124,6 +130,15 @@ fn is_own(origin: &str, host: &str, tls: bool) -> bool {
 /// A cookie counts for pages of the same origin only: browsers call other ports the same site.
 fn same_site(headers: &HeaderMap) -> bool {
     text(headers, &SEC_FETCH_SITE).is_none_or(|site| matches!(site, "same-origin" | "none"))
+}
+
+/// Whether a request that shows no token of ours may have come through this host name. A page can
+/// send any `Authorization`, and in some browsers any `User-Agent`. So on loopback, where programs
+/// ask an address or localhost, everybody has to; elsewhere a network may name the relay as it
+/// likes, and only what looks like a web page is held to it.
+fn way_allowed(hub: &Hub, headers: &HeaderMap) -> bool {
+    let bound = hub.config.listen.ip().is_loopback() || is_web_page(headers);
+    !bound || host_vouched_for(hub, headers)
 }
 
 /// Whether a web page may have sent a request. Browsers leave `Origin` out where a page asks its own

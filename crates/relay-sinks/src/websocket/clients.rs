@@ -87,6 +87,11 @@ impl Entry {
         Arc::new(Self::named(ANONYMOUS, root))
     }
 
+    /// Whether it stands for all who show no token.
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.client.is_none()
+    }
+
     /// One without a token, who may see everything.
     pub(super) fn named(name: &str, root: &CancellationToken) -> Self {
         Self {

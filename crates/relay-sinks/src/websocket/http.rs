@@ -329,7 +329,7 @@ fn refuse(refusal: Refusal) -> Answer {
         ),
         Refusal::ForeignHost => text(
             StatusCode::FORBIDDEN,
-            "a web page may not connect through this host name: see allowed_origins",
+            "without a token nobody connects through this host name: use localhost or an address, or see allowed_origins",
         ),
     }
 }

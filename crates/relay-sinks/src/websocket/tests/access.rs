@@ -48,18 +48,42 @@ async fn a_foreign_page_can_not_come_in_by_a_name_of_its_own() {
         answer.starts_with("HTTP/1.1 403") && answer.contains("host name"),
         "{answer}"
     );
-    let plain = rebound.replace("Sec-Fetch-Site: same-origin\r\n", "");
-    assert!(
-        relay.raw(&plain).await.starts_with("HTTP/1.1 200"),
-        "no web page"
-    );
-    for sign in ["User-Agent: Mozilla/5.0 (X11)", "Accept-Language: en"] {
+    for sign in [
+        "User-Agent: Mozilla/5.0 (X11)",
+        "Accept-Language: en",
+        // What a page may set itself.
+        "User-Agent: Mozilla/5.0\r\nAuthorization: Bearer x",
+        "User-Agent: x\r\nAccept-Language: *",
+        "User-Agent: x\r\nAccept-Language: *\r\nAuthorization: Basic dTp4",
+    ] {
         let bare = rebound.replace("Sec-Fetch-Site: same-origin", sign);
         let answer = relay.raw(&bare).await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{sign}: {answer}");
+        let local = bare.replace("evil.example", "localhost:8080");
+        let answer = relay.raw(&local).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{sign}: {answer}");
     }
-    let local = rebound.replace("evil.example", "localhost:8080");
-    assert!(relay.raw(&local).await.starts_with("HTTP/1.1 200"));
+    let session = "POST /v1/session HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\nAuthorization: Bearer x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let answer = relay.raw(session).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && !answer.contains("set-cookie"),
+        "{answer}"
+    );
+    let local = session.replace("evil.example", "localhost:8080");
+    assert!(relay.raw(&local).await.starts_with("HTTP/1.1 204"));
+}
+
+/// Beyond loopback a network names the relay as it likes: programs may use that name, pages may not.
+#[tokio::test]
+async fn an_open_relay_tells_programs_from_pages_by_what_they_send() {
+    let mut config = config();
+    config.listen = "0.0.0.0:0".parse().unwrap();
+    config.allow_anonymous = true;
+    let relay = Fixture::with(config, 1 << 20).await;
+    let program = "GET /v1/history HTTP/1.1\r\nHost: relay.office\r\nConnection: close\r\nAuthorization: Bearer x\r\n\r\n";
+    assert!(relay.raw(program).await.starts_with("HTTP/1.1 200"));
+    let page = program.replace("Bearer x", "Bearer x\r\nUser-Agent: Mozilla/5.0");
+    assert!(relay.raw(&page).await.starts_with("HTTP/1.1 403"));
 }
 
 fn cookie_of(answer: &str) -> String {

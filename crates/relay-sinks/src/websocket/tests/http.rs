@@ -211,7 +211,7 @@ async fn heads_are_bounded_and_keep_alive_works() {
     let many: String = "X-Again: y\r\n".repeat(100);
     let answer = relay.get_with("/", &many).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
-    let two = "GET /v1/history HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let two = "GET /v1/history HTTP/1.1\r\nHost: localhost\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = relay.raw(two).await;
     assert!(
         answer.contains("HTTP/1.1 200") && answer.contains("HTTP/1.1 404"),

@@ -88,7 +88,7 @@ async fn so_is_one_of_server_sent_events() {
     config.slow_client_timeout = Duration::from_millis(300);
     let mut relay = Fixture::with(config, 1 << 20).await;
     let _sleeper = relay
-        .tcp("GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        .tcp("GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
     relay.until_connected(1).await;
     for _ in 0..200 {
@@ -123,7 +123,7 @@ async fn nor_for_a_download_that_nobody_reads() {
     for _ in 0..100 {
         relay.commit_padded("AgentStatusChange", 20, PAD).await;
     }
-    let request = "GET /v1/history HTTP/1.1\r\nHost: x\r\n\r\n";
+    let request = "GET /v1/history HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let _sleeper = relay.tcp(request).await;
     relay.until_connected(1).await;
     relay.drain().await;

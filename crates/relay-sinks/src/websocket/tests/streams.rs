@@ -153,7 +153,7 @@ async fn a_history_under_way_is_finished_when_the_relay_stops() {
         relay.commit_padded("AgentStatusChange", 20, 4000).await;
     }
     let mut socket = relay
-        .tcp("GET /v1/history HTTP/1.1\r\nHost: x\r\n\r\n")
+        .tcp("GET /v1/history HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
     let mut answer = vec![0; 1000];
     soon("the beginning", socket.read_exact(&mut answer))

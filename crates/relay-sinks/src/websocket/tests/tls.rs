@@ -99,7 +99,9 @@ async fn every_face_is_served_over_tls_and_a_reload_changes_the_certificate() {
     );
     let mut history = dial(&relay, &old).await.unwrap();
     history
-        .write_all(b"GET /v1/history?limit=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .write_all(
+            b"GET /v1/history?limit=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )
         .await
         .unwrap();
     let mut answer = String::new();
@@ -134,7 +136,7 @@ async fn a_client_certificate_is_asked_for_where_a_ca_is_named() {
         ..files(dir.path())
     });
     let relay = Fixture::with(config, 1 << 20).await;
-    let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let get = async |by: &TlsConnector| {
         let mut tls = dial(&relay, by).await?;
         tls.write_all(request).await?;
