@@ -27,6 +27,7 @@ mod answer;
 mod body;
 mod endpoint;
 mod flights;
+mod hidden;
 mod lanes;
 mod request;
 mod signature;

@@ -7,6 +7,8 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use relay_core::sink::{Failure, Next};
 
+use super::hidden::Hidden;
+
 /// The longest time an endpoint may ask to be left alone.
 const LONGEST: Duration = Duration::from_hours(1);
 /// What is shown of an answer's body.
@@ -23,12 +25,21 @@ pub(super) enum Answer {
     Failed(Failure),
 }
 
-/// Judges an answer by its head; `body` is what was read of its body.
-pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &str, now: Timestamp) -> Answer {
+/// What an endpoint says besides its status.
+pub(super) struct Said<'a> {
+    pub(super) headers: &'a HeaderMap,
+    /// What was read of the body.
+    pub(super) body: &'a str,
+    /// What must not be shown of all that.
+    pub(super) hidden: &'a Hidden,
+}
+
+/// Judges an answer.
+pub(super) fn judge(status: StatusCode, said: &Said<'_>, now: Timestamp) -> Answer {
     if status.is_success() {
         return Answer::Delivered;
     }
-    let text = describe(status, headers, body);
+    let text = describe(status, said);
     let failed = |next, remedy: &str| {
         Answer::Failed(Failure {
             next,
@@ -38,7 +49,7 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &str, now: Ti
     };
     match status.as_u16() {
         408 | 425 | 429 | 500..=599 => {
-            let wait = headers.get(RETRY_AFTER).and_then(|value| {
+            let wait = said.headers.get(RETRY_AFTER).and_then(|value| {
                 let value = value.to_str().ok()?;
                 retry_after(value, now)
             });
@@ -79,18 +90,21 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &str, now: Ti
 }
 
 /// `422 Unprocessable Entity: what the body says`.
-fn describe(status: StatusCode, headers: &HeaderMap, body: &str) -> String {
+fn describe(status: StatusCode, said: &Said<'_>) -> String {
     let mut text = status.as_u16().to_string();
     if let Some(reason) = status.canonical_reason() {
         text = format!("{text} {reason}");
     }
-    let to = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let to = said
+        .headers
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
     if let Some(to) = to.filter(|_| status.is_redirection()) {
         // What follows a question mark may be a secret.
         let to = to.split(['?', '#']).next().unwrap_or_default();
-        text = format!("{text}, to {}", shown(to));
+        text = format!("{text}, to {}", shown(&said.hidden.mask(to)));
     }
-    let body = shown(body);
+    let body = shown(&said.hidden.mask(said.body));
     if body.is_empty() {
         text
     } else {
@@ -140,7 +154,15 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
-        judge(StatusCode::from_u16(status).unwrap(), &headers, body, now())
+        let mut hidden = Hidden::default();
+        hidden.url(&"https://example.com/hooks/s3cr3tpath".parse().unwrap());
+        hidden.header("Bearer sk-abc");
+        let said = Said {
+            headers: &headers,
+            body,
+            hidden: &hidden,
+        };
+        judge(StatusCode::from_u16(status).unwrap(), &said, now())
     }
 
     fn next(status: u16, headers: &[(&'static str, &str)]) -> Next {
@@ -228,5 +250,28 @@ mod tests {
             failure.text,
             "the endpoint answered 302 Found, to https://elsewhere.example.com/hook"
         );
+    }
+
+    #[test]
+    fn what_it_sends_back_of_its_secrets_is_not_shown() {
+        let long = format!("{}s3cr3tpath", "x".repeat(SHOWN - 4));
+        let moved = [("location", "https://example.com/hooks/s3cr3tpath/")];
+        for (status, headers, body) in [
+            (404, &[][..], "Cannot POST /hooks/s3cr3tpath"),
+            (404, &[], r#"{"path":"\/hooks\/s3cr3tpath"}"#),
+            (301, &moved, ""),
+            (401, &[], "invalid token sk-abc"),
+            (422, &[], &long),
+        ] {
+            let text = match answer(status, headers, body) {
+                Answer::Failed(failure) => failure.text,
+                Answer::Rejected(text) => text,
+                Answer::Delivered => panic!("{status}"),
+            };
+            for secret in ["s3cr", "sk-abc"] {
+                assert!(!text.contains(secret), "{text}");
+            }
+            assert!(text.contains("***"), "{text}");
+        }
     }
 }

@@ -11,8 +11,9 @@ use reqwest::{Client, Method, Request, Response, Url};
 use tokio::time::timeout;
 
 use super::Config;
-use super::answer::{Answer, judge};
+use super::answer::{Answer, Said, judge};
 use super::body;
+use super::hidden::Hidden;
 use super::request::Content;
 use super::signature::Keys;
 
@@ -28,7 +29,7 @@ pub(super) struct Endpoint {
     keys: Keys,
     headers: HeaderMap,
     /// Never shown, not even when the endpoint sends them back.
-    hidden: Vec<String>,
+    hidden: Hidden,
     timeout: Duration,
 }
 
@@ -55,7 +56,8 @@ impl Endpoint {
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
         let url = Url::parse(&config.url)
             .map_err(|error| blocked(format!("url is not a URL: {error}"), "correct url"))?;
-        let mut hidden = Vec::new();
+        let mut hidden = Hidden::default();
+        hidden.url(&url);
         let keys = match &config.secret {
             None => Keys::default(),
             Some(secret) => {
@@ -64,7 +66,7 @@ impl Endpoint {
                         "see that the file is there, and that the relay's user may read it";
                     blocked(format!("the signing secret can't be read: {error}"), remedy)
                 })?;
-                hidden.extend(text.split_whitespace().map(ToOwned::to_owned));
+                hidden.signing(&text);
                 Keys::parse(&text).map_err(|error| {
                     let remedy = "write it as the endpoint shows it: whsec_ and base64, one a line while rotating";
                     blocked(format!("the signing secret can't be used: {error}"), remedy)
@@ -72,8 +74,6 @@ impl Endpoint {
             }
         };
         let headers = headers(config, &mut hidden)?;
-        // What is short stands in texts by chance.
-        hidden.retain(|secret| secret.len() >= 4);
         Ok(Self {
             client: client(config)?,
             url,
@@ -121,18 +121,12 @@ impl Endpoint {
         let status = response.status();
         // Also of a good answer: a connection can be used again once its answer was read.
         let body = body::beginning(&mut response).await;
-        let body = if status.is_success() {
-            String::new()
-        } else {
-            self.without_secrets(&body)
+        let said = Said {
+            headers: response.headers(),
+            body: &String::from_utf8_lossy(&body),
+            hidden: &self.hidden,
         };
-        judge(status, response.headers(), &body, Timestamp::now())
-    }
-
-    fn without_secrets(&self, body: &[u8]) -> String {
-        let text = String::from_utf8_lossy(body).into_owned();
-        let hidden = self.hidden.iter();
-        hidden.fold(text, |text, secret| text.replace(secret, "***"))
+        judge(status, &said, Timestamp::now())
     }
 
     fn late(&self) -> Failure {
@@ -171,7 +165,7 @@ fn unreachable(error: &reqwest::Error) -> Failure {
     }
 }
 
-fn headers(config: &Config, hidden: &mut Vec<String>) -> Result<HeaderMap, Failure> {
+fn headers(config: &Config, hidden: &mut Hidden) -> Result<HeaderMap, Failure> {
     let agent = concat!("sapi-relay/", env!("CARGO_PKG_VERSION"));
     let mut headers = HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static(agent))]);
     for (name, secret) in &config.headers {
@@ -186,7 +180,7 @@ fn headers(config: &Config, hidden: &mut Vec<String>) -> Result<HeaderMap, Failu
         };
         value.set_sensitive(true);
         headers.insert(parsed, value);
-        hidden.push(text);
+        hidden.header(&text);
     }
     Ok(headers)
 }

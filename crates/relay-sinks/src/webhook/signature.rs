@@ -37,6 +37,13 @@ pub fn check_secrets(text: &str) -> Result<(), SecretError> {
     Keys::parse(text).map(drop)
 }
 
+/// The secrets in a text, each as it stands there and without its prefix.
+pub(super) fn secrets(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let secrets = text.split(|c: char| c.is_whitespace() || c == ',');
+    let secrets = secrets.filter(|secret| !secret.is_empty());
+    secrets.map(|secret| (secret, secret.strip_prefix(PREFIX).unwrap_or(secret)))
+}
+
 /// What signs. Each key holds the hash of its own bytes already.
 #[derive(Default)]
 pub(super) struct Keys(Vec<Key>);
@@ -49,10 +56,7 @@ impl std::fmt::Debug for Keys {
 
 impl Keys {
     pub(super) fn parse(text: &str) -> Result<Self, SecretError> {
-        let secrets = text.split(|c: char| c.is_whitespace() || c == ',');
-        let secrets = secrets.filter(|secret| !secret.is_empty());
-        let keys = (1..).zip(secrets).map(|(number, secret)| {
-            let bare = secret.strip_prefix(PREFIX).unwrap_or(secret);
+        let keys = (1..).zip(secrets(text)).map(|(number, (_secret, bare))| {
             let bytes = STANDARD
                 .decode(bare)
                 .ok()
