@@ -24,6 +24,9 @@ use super::endpoint::Endpoint;
 use super::lanes::{CallId, Lanes};
 use super::request::Form;
 
+#[cfg(test)]
+mod tests;
+
 /// A batch is split no further when so many of its events in a row were refused: then it is the endpoint
 /// that refuses everything, and the worker decides.
 const HOPELESS: usize = 100;
@@ -273,7 +276,12 @@ impl Shared {
                 }
             }
             sent.answered = true;
-            if refused >= HOPELESS || (!parts.is_empty() && self.is_closed()) {
+            if parts.is_empty() || self.is_closed() {
+                break;
+            }
+            if refused >= HOPELESS {
+                // Or what follows of the same keys would overtake the events that are left.
+                sent.failure = Some(hopeless());
                 break;
             }
         }
@@ -371,6 +379,15 @@ impl Sent {
             failure: None,
             ..Self::lost()
         }
+    }
+}
+
+/// What a batch comes back with that is split no further.
+fn hopeless() -> Failure {
+    Failure {
+        next: Next::Retry,
+        text: format!("the endpoint refuses one event after the other: {HOPELESS} in a row"),
+        remedy: String::new(),
     }
 }
 
