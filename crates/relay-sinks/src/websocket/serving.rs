@@ -152,6 +152,8 @@ impl Serving {
     /// Takes in what happened on the socket; a reason: the client leaves.
     pub(super) fn happened(&mut self, happened: Happened, hub: &Hub) -> Option<Reason> {
         match happened {
+            // A group may have queued more since it happened.
+            Happened::Drained if !self.socket.is_drained() => {}
             Happened::Drained => self.drained(hub),
             Happened::Refused if self.batch.is_some() => {
                 self.due.release = Some(Instant::now() + HOLD);

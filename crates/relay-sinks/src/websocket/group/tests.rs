@@ -101,3 +101,27 @@ async fn who_stands_ahead_is_given_the_rest_of_a_batch() {
         assert_eq!(following.leave().unwrap().reader.position(), batch.upto());
     }
 }
+
+/// The socket of a client says that it is drained, and before its task can act upon it the group
+/// hands it more than its kernel takes.
+#[tokio::test]
+async fn what_a_group_has_queued_is_not_taken_for_written() {
+    let mut peers = Peers::new().await;
+    peers
+        .relay
+        .commit_padded("AgentStatusChange", 16, 1 << 20)
+        .await;
+    let mut serving = peers.at(0).await;
+    let mut reader = peers.relay.core.bus.reader_after(Offset(0));
+    let all = Limit {
+        events: 64,
+        bytes: 64 << 20,
+    };
+    let batch = reader.next_batch(all).await.unwrap();
+    let mut frames = Frames::default();
+    frames.make(&batch, serving.feed.wanted(), &peers.hub);
+    assert!(!serving.hand(&frames, &batch).settled, "its kernel refuses");
+    assert!(serving.happened(Happened::Drained, &peers.hub).is_none());
+    assert!(serving.socket.written() < batch.upto());
+    assert!(!serving.is_level());
+}

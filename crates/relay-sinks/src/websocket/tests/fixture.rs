@@ -134,7 +134,12 @@ impl Fixture {
     }
 
     /// The same, each padded to about so many bytes.
-    pub(super) async fn commit_padded(&mut self, class: &str, count: u64, pad: usize) -> u64 {
+    pub(in crate::websocket) async fn commit_padded(
+        &mut self,
+        class: &str,
+        count: u64,
+        pad: usize,
+    ) -> u64 {
         let padding = "x".repeat(pad);
         let documents = (0..count).map(|_| {
             self.sequence += 1;
