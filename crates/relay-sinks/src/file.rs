@@ -87,9 +87,8 @@ impl Sink for File {
 
     async fn connect(&mut self) -> Result<Option<Cursor>, Failure> {
         self.blocking(|shared, open| {
-            // The old one first: it holds the lock on the file.
-            *open = None;
-            *open = Some(Destination::open(&shared.config)?);
+            let before = open.take();
+            *open = Some(Destination::open(&shared.config, before)?);
             Ok(None)
         })
         .await

@@ -20,14 +20,18 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// Opens it. A line that a crash has torn is cut off.
-    pub(super) fn open(config: &Config) -> Result<Self, Failure> {
+    /// Opens it in the place of what was open before. A line that a crash has torn is cut off.
+    pub(super) fn open(config: &Config, before: Option<Self>) -> Result<Self, Failure> {
         if config.path.as_os_str() == "-" {
+            // What was written to standard output can't be looked at again.
+            let torn = matches!(before, Some(Self::Stdout { torn: true, .. }));
             return Ok(Self::Stdout {
                 buffer: Vec::new(),
-                torn: false,
+                torn,
             });
         }
+        // First: it holds the lock on the file.
+        drop(before);
         let file = LogFile::open(config).map_err(|error| failure(&error, &config.path))?;
         Ok(Self::File {
             file,

@@ -17,6 +17,8 @@ const MODE: u32 = 0o640;
 pub(super) struct LogFile {
     config: Config,
     file: File,
+    /// The file may end within a line.
+    torn: bool,
 }
 
 impl LogFile {
@@ -27,6 +29,7 @@ impl LogFile {
         Ok(Self {
             config: config.clone(),
             file,
+            torn: false,
         })
     }
 
@@ -40,7 +43,11 @@ impl LogFile {
         if !self.is_in_place()? {
             // Somebody has moved or removed it: go on in a new one.
             self.file = open(&self.config.path)?;
+            self.torn = true;
+        }
+        if self.torn {
             mend(&mut self.file)?;
+            self.torn = false;
         }
         let Some(limit) = self.config.rotate_bytes else {
             return self.write(lines);
@@ -81,8 +88,8 @@ impl LogFile {
             .write_all(lines)
             .and_then(|()| self.file.sync_data());
         written.inspect_err(|_| {
-            // Half a line must not stay. If this fails too, opening the file again mends it.
-            self.file.set_len(length).unwrap_or_default();
+            // Half a line must not stay. If this fails too, it is mended before the next write.
+            self.torn = self.file.set_len(length).is_err();
         })
     }
 
@@ -169,4 +176,32 @@ fn last_line(file: &mut File, length: u64) -> io::Result<u64> {
         end = start;
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &[u8] = b"{\"specversion\":\"1.0\"}\n";
+
+    #[test]
+    fn half_a_line_that_could_not_be_taken_back_is_gone_before_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            path: dir.path().join("events.ndjson"),
+            rotate_bytes: None,
+            keep: None,
+        };
+        let mut log = LogFile::open(&config).unwrap();
+        log.append(LINE, &[LINE.len()]).unwrap();
+        // A handle that can neither write nor cut, and what a write that failed left behind.
+        let writable = std::mem::replace(&mut log.file, File::open(&config.path).unwrap());
+        log.append(LINE, &[LINE.len()]).unwrap_err();
+        log.file = writable;
+        log.file.write_all(&LINE[..10]).unwrap();
+        for _ in 0..2 {
+            log.append(LINE, &[LINE.len()]).unwrap();
+        }
+        assert_eq!(fs::read(&config.path).unwrap(), LINE.repeat(3));
+    }
 }

@@ -246,7 +246,11 @@ fn errors_say_what_to_do() {
 #[test]
 fn paths_that_cannot_be_written_are_refused_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
-    let opened = |path: &Path| Destination::open(&config(path)).map(drop).unwrap_err();
+    let opened = |path: &Path| {
+        Destination::open(&config(path), None)
+            .map(drop)
+            .unwrap_err()
+    };
     let cases = [
         (dir.path().to_owned(), "give the path of a file"),
         (
@@ -264,7 +268,20 @@ fn paths_that_cannot_be_written_are_refused_with_a_remedy() {
     let held = LogFile::open(&config(&path)).unwrap();
     assert!(opened(&path).text.contains("another process"));
     drop(held);
-    assert!(Destination::open(&config(&path)).is_ok());
+    assert!(Destination::open(&config(&path), None).is_ok());
+}
+
+/// After an error the sink connects again; what was torn before that is still to be ended.
+#[test]
+fn standard_output_remembers_half_a_line_across_connections() {
+    let out = config(Path::new("-"));
+    for torn in [true, false] {
+        let buffer = Vec::new();
+        let before = Destination::Stdout { buffer, torn };
+        let after = Destination::open(&out, Some(before)).unwrap();
+        let remembered = matches!(after, Destination::Stdout { torn: true, .. });
+        assert_eq!(remembered, torn);
+    }
 }
 
 /// A write whose future is dropped goes on; a new connection waits for it and finds whole lines.
