@@ -55,17 +55,18 @@ impl Feed {
     }
 
     /// The kernel has taken everything up to `offset`. True: [`Feed::remind`] is wanted in a while.
-    pub(super) fn written(&self, offset: Offset, said: bool) -> bool {
+    pub(super) fn written(&mut self, offset: Offset, said: bool) -> bool {
         match self {
-            Self::Stream(feed) => feed.wants_reminder(said),
+            Self::Stream(feed) => feed.wants_reminder(offset, said),
             Self::Sapi(feed) => feed.written(offset),
         }
     }
 
-    /// What was put off: a frame that tells the client its cursor, or writing its cursor down.
-    pub(super) fn remind(&self, offset: Offset) -> Option<Bytes> {
+    /// What was put off: a frame that tells the client its cursor, if it is `free` for one, or writing
+    /// its cursor down.
+    pub(super) fn remind(&mut self, offset: Offset, free: bool) -> Option<Bytes> {
         match self {
-            Self::Stream(feed) => Some(feed.progress_frame(offset)),
+            Self::Stream(feed) => free.then(|| feed.progress_frame(offset)),
             Self::Sapi(feed) => {
                 feed.save();
                 None

@@ -215,12 +215,8 @@ impl Serving {
         }
         if over(self.due.remind) {
             self.due.remind = None;
-            let offset = self.socket.written();
-            if let Some(frame) = self
-                .feed
-                .remind(offset)
-                .filter(|_| self.socket.is_drained())
-            {
+            let (offset, free) = (self.socket.written(), self.socket.is_drained());
+            if let Some(frame) = self.feed.remind(offset, free) {
                 self.socket.push(frame, offset);
             }
         }

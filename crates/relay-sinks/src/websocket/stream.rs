@@ -23,6 +23,8 @@ pub(super) struct Feed {
     wanted: Arc<Wanted>,
     shape: Shape,
     progress: bool,
+    /// The offset of the cursor that the client was told last.
+    told: Offset,
     hub: Arc<Hub>,
 }
 
@@ -38,11 +40,15 @@ impl Feed {
     }
 
     /// Whether the client wants to be told its cursor, where the last frame has not told it.
-    pub(super) fn wants_reminder(&self, said: bool) -> bool {
-        self.progress && !(said && self.shape == Shape::CloudEvents)
+    pub(super) fn wants_reminder(&mut self, offset: Offset, said: bool) -> bool {
+        if said && self.shape == Shape::CloudEvents {
+            self.told = offset;
+        }
+        self.progress && offset > self.told
     }
 
-    pub(super) fn progress_frame(&self, offset: Offset) -> Bytes {
+    pub(super) fn progress_frame(&mut self, offset: Offset) -> Bytes {
+        self.told = offset;
         progress_frame(self.hub.bus.cursor(offset))
     }
 }
@@ -54,7 +60,8 @@ impl Feed {
 pub(super) async fn open(admission: Admission, wish: Wish) -> Result<Session, ReadError> {
     let hub = Arc::clone(&admission.hub);
     let (reader, unmet) = hub.bus.reader(wish.from.unwrap_or(From::Now)).await?;
-    let position = hub.bus.cursor(reader.position());
+    let told = reader.position();
+    let position = hub.bus.cursor(told);
     let mut greeting = Vec::new();
     if let Some(unmet) = unmet {
         let notice = Personal::unmet(unmet, position, &hub.config.tenant);
@@ -70,6 +77,7 @@ pub(super) async fn open(admission: Admission, wish: Wish) -> Result<Session, Re
         }),
         shape: wish.shape,
         progress: wish.progress,
+        told,
         hub,
     };
     Ok(Session {

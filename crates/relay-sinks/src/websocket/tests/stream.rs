@@ -1,7 +1,10 @@
 //! `/v1/stream`.
 
+use std::time::Duration;
+
 use relay_core::Offset;
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -100,6 +103,24 @@ async fn filters_hold_and_progress_tells_the_cursor_meanwhile() {
     }
     assert_eq!(number(&event["data"]), 8);
     assert_eq!(event["subject"], "agent2");
+}
+
+#[tokio::test]
+async fn progress_is_told_once_and_not_again_until_there_is_more() {
+    let mut relay = Fixture::new().await;
+    let mut peer = relay
+        .connect("/v1/stream?types=AgentStatusChange&progress=true")
+        .await;
+    let position = |relay: &Fixture| relay.core.bus.cursor(relay.core.bus.last()).to_string();
+    for _ in 0..2 {
+        assert_eq!(peer.json().await["relaycursor"], position(&relay));
+        tokio::time::pause();
+        let more = timeout(Duration::from_secs(3), peer.text()).await;
+        assert!(more.is_err(), "nothing has moved: {more:?}");
+        tokio::time::resume();
+        relay.commit("Interaction", 1).await;
+    }
+    assert_eq!(peer.json().await["relaycursor"], position(&relay));
 }
 
 #[tokio::test]
