@@ -237,6 +237,24 @@ fn sinks_that_would_end_each_others_transactions_are_refused() {
 }
 
 #[test]
+fn no_client_has_the_name_of_those_without_a_token() {
+    let named = |name: &str| {
+        let text = format!(
+            "{LEAST}[sinks.d]\ntype = 'websocket'\nlisten = '127.0.0.1:0'\n[sinks.d.clients.{name}]\ntoken = 'hunter2'"
+        );
+        load(&text, &[])
+    };
+    assert!(named("anonymous_too").is_ok());
+    let problems = named("anonymous").unwrap_err();
+    assert_eq!(problems.0.len(), 1, "{problems}");
+    assert_eq!(problems.0[0].key, "sinks.d.clients.anonymous");
+    assert!(
+        problems.to_string().contains("gives no token"),
+        "{problems}"
+    );
+}
+
+#[test]
 fn no_secret_is_ever_shown() {
     let text = format!(
         "{LEAST}proxy = 'http://u:hunter2@proxy:1'\n[admin]\ntoken = 'hunter2admin'\n[sinks.d]\ntype = 'websocket'\n\

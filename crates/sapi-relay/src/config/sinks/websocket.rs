@@ -8,6 +8,9 @@ use crate::config::secret::Secret;
 use crate::config::section::Section;
 use crate::config::tls::{self, Tls};
 
+/// The name that the sink gives to clients without a token.
+const ANONYMOUS: &str = "anonymous";
+
 /// The keys that are its own.
 pub(super) const KEYS: &[&str] = &[
     "listen",
@@ -137,8 +140,13 @@ fn clients(section: &Section<'_>) -> Option<Vec<Client>> {
     let children = section.children();
     let mut clients = Vec::with_capacity(children.len());
     let mut whole = true;
-    for (name, section) in &children {
-        match client(name, section) {
+    for (name, child) in &children {
+        if name == ANONYMOUS {
+            let remedy = "call it otherwise: subsIds belong to a client's name";
+            section.hidden(name, "is the name of whoever gives no token", remedy);
+            whole = false;
+        }
+        match client(name, child) {
             Some(client) => clients.push(client),
             None => whole = false,
         }
