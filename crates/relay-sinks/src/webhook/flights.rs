@@ -432,11 +432,21 @@ impl Drop for Sending {
 /// One of those that send: a call after the other.
 async fn lane(shared: Arc<Shared>) {
     loop {
-        let wake = shared.wake.notified();
-        match shared.take() {
-            Some(sending) => sending.run().await,
-            None => wake.await,
+        let sending = next(&shared).await;
+        sending.run().await;
+    }
+}
+
+/// Waits for a call to send.
+async fn next(shared: &Arc<Shared>) -> Sending {
+    loop {
+        let mut wake = pin!(shared.wake.notified());
+        // Before looking: two wake-ups that find nobody waiting would count as one.
+        wake.as_mut().enable();
+        if let Some(sending) = shared.take() {
+            return sending;
         }
+        wake.await;
     }
 }
 
