@@ -48,6 +48,7 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("sink_latency_seconds", &["sink"]),
     ("clients_connected", &["sink"]),
     ("clients_disconnected_total", &["sink", "reason"]),
+    ("client_connections_dropped_total", &["sink"]),
     ("client_events_total", &["sink"]),
     ("config_last_reload_successful", &[]),
     ("build_info", &["version"]),

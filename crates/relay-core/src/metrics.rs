@@ -122,6 +122,8 @@ metrics! {
     clients_connected: IntGaugeVec["sink"],
     /// Downstream clients that left, by reason.
     clients_disconnected_total: IntCounterVec["sink", "reason"],
+    /// Connections dropped at once because too many were open.
+    client_connections_dropped_total: IntCounterVec["sink"],
     /// Events sent to downstream clients.
     client_events_total: IntCounterVec["sink"],
     /// Tasks restarted after an error or a panic.
@@ -150,6 +152,7 @@ impl Metrics {
         forget(&self.sink_latency_seconds, gone);
         forget(&self.clients_connected, gone);
         forget(&self.clients_disconnected_total, gone);
+        forget(&self.client_connections_dropped_total, gone);
         forget(&self.client_events_total, gone);
     }
 }

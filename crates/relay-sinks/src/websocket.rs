@@ -197,8 +197,8 @@ impl Listener for Websocket {
                     Ok((tcp, _peer)) if connections.len() < most => {
                         connections.spawn(door.clone().serve(tcp));
                     }
-                    // Dropped: there would be no end to telling them.
-                    Ok(_one_too_many) => {}
+                    // There would be no end to telling them.
+                    Ok(_one_too_many) => door.hub.crowded(connections.len()),
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => {
                         if let Some(times) = refusals.strike() {

@@ -89,9 +89,11 @@ pub(super) struct Hub {
     /// Cancelled when the relay stops; every client's token is a child of it.
     pub(super) stop: CancellationToken,
     pub(super) events: IntCounter,
+    dropped: IntCounter,
     connected: IntGauge,
     left: IntCounterVec,
     unread: Mutex<Storm>,
+    crowded: Mutex<Storm>,
 }
 
 impl Hub {
@@ -117,9 +119,13 @@ impl Hub {
             budget: Budget::default(),
             groups: Groups::new(Handle::current().metrics().num_workers()),
             events: metrics.client_events_total.with_label_values(&[name]),
+            dropped: metrics
+                .client_connections_dropped_total
+                .with_label_values(&[name]),
             connected: metrics.clients_connected.with_label_values(&[name]),
             left: metrics.clients_disconnected_total.clone(),
             unread: Mutex::default(),
+            crowded: Mutex::default(),
             config,
             bus,
             clients,
@@ -127,14 +133,17 @@ impl Hub {
         })
     }
 
+    /// A connection has been dropped, for so many are open.
+    pub(super) fn crowded(&self, open: usize) {
+        self.dropped.inc();
+        if let Some(times) = strike(&self.crowded) {
+            tracing::warn!(sink = %self.config.name, open, times, "too many connections are open: a new one is dropped");
+        }
+    }
+
     /// The journal could not be read for a client.
     pub(super) fn unread(&self, error: &ReadError) {
-        let storm = self
-            .unread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .strike();
-        if let Some(times) = storm {
+        if let Some(times) = strike(&self.unread) {
             tracing::error!(sink = %self.config.name, %error, times, "a client could not be served");
         }
     }
@@ -156,6 +165,11 @@ impl Hub {
             stalled: None,
         })
     }
+}
+
+fn strike(storm: &Mutex<Storm>) -> Option<u64> {
+    let mut storm = storm.lock().unwrap_or_else(PoisonError::into_inner);
+    storm.strike()
 }
 
 /// A client that is being served. Dropping it lets the next one in.

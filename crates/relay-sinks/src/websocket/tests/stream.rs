@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use relay_core::Offset;
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::fixture::{Fixture, config, number, refused, soon};
+use crate::websocket::SPARE;
 
 #[tokio::test]
 async fn a_client_gets_what_comes_after_it() {
@@ -236,6 +238,23 @@ async fn one_client_too_many_is_told_so() {
     peer.close().await;
     relay.until_connected(0).await;
     relay.connect("/v1/stream").await;
+}
+
+#[tokio::test]
+async fn connections_that_are_dropped_because_too_many_are_open_are_counted() {
+    let mut config = config();
+    config.max_clients = 1;
+    let relay = Fixture::with(config, 1 << 20).await;
+    let dropped = &relay.metrics.client_connections_dropped_total;
+    let dropped = dropped.with_label_values(&["downstream"]);
+    let mut silent = Vec::new();
+    for _ in 0..=SPARE {
+        silent.push(relay.tcp("").await);
+    }
+    assert_eq!(dropped.get(), 0);
+    let mut one_too_many = relay.tcp("").await;
+    soon("the end", one_too_many.read(&mut [0])).await.ok();
+    assert_eq!(dropped.get(), 1);
 }
 
 #[tokio::test]
