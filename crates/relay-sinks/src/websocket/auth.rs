@@ -55,7 +55,7 @@ fn by_credentials(hub: &Hub, headers: &HeaderMap, port: u16) -> Result<Caller, R
         .filter_map(|value| value.to_str().ok());
     let session = cookies.find_map(|value| cookies::find(port, value));
     if let Some(client) = session.and_then(|id| hub.cookies.client(id)) {
-        return same_site(headers)
+        return cookie_counts(hub, headers)
             .then_some(Caller { client, user: None })
             .ok_or(Refusal::ForeignOrigin);
     }
@@ -101,10 +101,21 @@ pub(super) fn listed_origin<'a>(hub: &Hub, headers: &'a HeaderMap) -> Option<&'a
     text(headers, &ORIGIN).filter(|origin| is_listed(hub, origin))
 }
 
+/// Whether pages of an origin may send credentials that the browser keeps. `*` names nobody.
+pub(super) fn origin_named(hub: &Hub, headers: &HeaderMap) -> bool {
+    text(headers, &ORIGIN).is_some_and(|origin| is_named(hub, origin))
+}
+
 fn is_listed(hub: &Hub, origin: &str) -> bool {
-    let same = |allowed: &String| {
-        allowed == "*" || allowed.trim_end_matches('/').eq_ignore_ascii_case(origin)
-    };
+    hub.config
+        .allowed_origins
+        .iter()
+        .any(|allowed| allowed == "*")
+        || is_named(hub, origin)
+}
+
+fn is_named(hub: &Hub, origin: &str) -> bool {
+    let same = |allowed: &String| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin);
     hub.config.allowed_origins.iter().any(same)
 }
 
@@ -127,9 +138,14 @@ fn is_own(origin: &str, host: &str, tls: bool) -> bool {
     bare(authority) == bare(host)
 }
 
-/// A cookie counts for pages of the same origin only: browsers call other ports the same site.
-fn same_site(headers: &HeaderMap) -> bool {
-    text(headers, &SEC_FETCH_SITE).is_none_or(|site| matches!(site, "same-origin" | "none"))
+/// A cookie counts for pages of the same origin, and for those of an origin that is allowed by name:
+/// browsers call other ports, and other people's pages beside the relay, the same site.
+fn cookie_counts(hub: &Hub, headers: &HeaderMap) -> bool {
+    match text(headers, &SEC_FETCH_SITE) {
+        None | Some("same-origin" | "none") => true,
+        Some("same-site") => origin_named(hub, headers),
+        Some(_) => false,
+    }
 }
 
 /// Whether a request that shows no token of ours may have come through this host name. A page can

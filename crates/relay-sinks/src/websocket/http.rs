@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE, Entry, HeaderValue,
-    SET_COOKIE, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL,
+    CONTENT_TYPE, Entry, HeaderValue, SET_COOKIE, VARY, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
@@ -33,6 +33,7 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(super) type Answer = Response<Body>;
 
 const INDEX: &str = include_str!("pages/index.html");
+const SESSION: &str = "/v1/session";
 const SAPI: &str = "/api/streaming/v";
 const JSP: &str = "/TenantUpdates.jsp";
 /// Everything that a page needs stands in the page itself, and it talks to its own origin alone.
@@ -61,28 +62,30 @@ impl Connection {
     ) -> Result<Answer, Infallible> {
         let (head, body) = request.into_parts();
         let origin = auth::listed_origin(&self.hub, &head.headers).map(HeaderValue::from_str);
+        let named = auth::origin_named(&self.hub, &head.headers);
         let mut answer = self
             .route(&head, body)
             .await
             .unwrap_or_else(|refused| refused);
         if let Some(Ok(origin)) = origin {
-            answer
-                .headers_mut()
-                .insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            answer
-                .headers_mut()
-                .insert(VARY, HeaderValue::from_static("Origin"));
+            let headers = answer.headers_mut();
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(VARY, HeaderValue::from_static("Origin"));
+            if named {
+                let yes = HeaderValue::from_static("true");
+                headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+            }
         }
         Ok(answer)
     }
 
     async fn route(&self, head: &Parts, body: Incoming) -> Result<Answer, Answer> {
         let path = head.uri.path();
-        if path == "/v1/session" {
-            return self.session(head, body).await.map_err(without_basic);
-        }
         if head.method == Method::OPTIONS {
             return self.preflight(head);
+        }
+        if path == SESSION {
+            return self.session(head, body).await.map_err(without_basic);
         }
         let known = matches!(path, "/" | "/v1/stream" | "/v1/events" | "/v1/history");
         if !known && !path.starts_with(SAPI) {
@@ -214,17 +217,19 @@ impl Connection {
         Ok(answer)
     }
 
-    /// A browser asks whether a page of another origin may send `Authorization`.
+    /// A browser asks whether a page of another origin may send `Authorization`, or log in.
     fn preflight(&self, head: &Parts) -> Result<Answer, Answer> {
         auth::origin_allowed(&self.hub, &head.headers).map_err(refuse)?;
+        let (methods, sent) = if head.uri.path() == SESSION {
+            ("POST, DELETE", "authorization, content-type")
+        } else {
+            ("GET", "authorization, last-event-id")
+        };
         let mut answer = text(StatusCode::NO_CONTENT, "");
         let headers = answer.headers_mut();
         for (name, value) in [
-            ("access-control-allow-methods", "GET"),
-            (
-                "access-control-allow-headers",
-                "authorization, last-event-id",
-            ),
+            ("access-control-allow-methods", methods),
+            ("access-control-allow-headers", sent),
             ("access-control-max-age", "600"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));

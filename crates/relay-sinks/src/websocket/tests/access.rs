@@ -187,6 +187,53 @@ async fn a_session_stands_for_a_token_until_either_goes() {
     );
 }
 
+/// What a browser does for a page beside the relay that logs in with `fetch` and `credentials:
+/// "include"`, and what another page on the same site may not.
+#[tokio::test]
+async fn a_listed_page_of_the_same_site_logs_in_and_uses_its_cookie() {
+    let relay = Fixture::with(guarded(), 1 << 20).await;
+    let host = relay.addr;
+    let preflight = format!(
+        "OPTIONS /v1/session HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nOrigin: https://wall.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\n\r\n"
+    );
+    let allowed = relay.raw(&preflight).await;
+    assert!(allowed.starts_with("HTTP/1.1 204"), "{allowed}");
+    for header in [
+        "access-control-allow-origin: https://wall.example",
+        "access-control-allow-credentials: true",
+        "access-control-allow-methods: POST, DELETE",
+        "access-control-allow-headers: authorization, content-type",
+    ] {
+        assert!(allowed.contains(header), "{allowed}");
+    }
+    let other = preflight.replace("wall.example", "evil.example");
+    assert!(relay.raw(&other).await.starts_with("HTTP/1.1 403"));
+
+    let page = "Origin: https://wall.example\r\nSec-Fetch-Site: same-site\r\n";
+    let answer = relay
+        .raw(&login(&relay, r#"{"token":"w-token"}"#, page))
+        .await;
+    assert!(answer.contains("access-control-allow-credentials: true"));
+    let cookie = cookie_of(&answer);
+    for (headers, status) in [
+        (page.to_owned(), 200),
+        (page.replace("same-site", "cross-site"), 403),
+        (page.replace("wall.example", "evil.example"), 403),
+        ("Sec-Fetch-Site: same-site\r\n".to_owned(), 403),
+    ] {
+        let headers = format!("Cookie: {cookie}\r\n{headers}");
+        let answer = relay.get_with("/v1/history", &headers).await;
+        let wanted = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&wanted), "{headers}: {answer}");
+    }
+    let stream = [
+        ("cookie", &*cookie),
+        ("origin", "https://wall.example"),
+        ("sec-fetch-site", "same-site"),
+    ];
+    relay.connect_with("/v1/stream", &stream).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_reload_closes_who_is_removed_or_changed_and_nobody_else() {
     let mut relay = Fixture::with(guarded(), 1 << 20).await;
