@@ -9,7 +9,8 @@ use relay_tests::relay::{Setup, offset};
 use relay_tests::{PATIENCE, Relay, Stream, http, until, within};
 use sapi_sim::{Config, Simulator};
 use standardwebhooks::Webhook;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
@@ -225,6 +226,47 @@ async fn follows(name: &str) {
     }
     assert_eq!(ids, expected);
     program.end().await;
+}
+
+/// An answer that breaks off within a chunk.
+const BROKEN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nevent: Agent";
+
+/// The same when the first answer breaks off: it comes again.
+async fn comes_back(name: &str) {
+    let simulator = quiet().await;
+    let setup = Setup::new(&simulator.ws_url(), sapi_sim::DEMO_TOKEN);
+    let relay = Relay::start(&setup).await;
+    simulator.wait_until(|sim| sim.connected() == 1).await;
+    simulator.emit(10);
+    let address = relay.downstream("").await.replace("http://", "");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut between = JoinSet::new();
+    between.spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        assert!(first.read(&mut [0; 4096]).await.unwrap() > 0);
+        first.write_all(BROKEN).await.unwrap();
+        drop(first);
+        let (mut second, _) = listener.accept().await.unwrap();
+        let mut relay = TcpStream::connect(&address).await.unwrap();
+        copy_bidirectional(&mut second, &mut relay).await.ok();
+    });
+    let home = tempfile::tempdir().unwrap();
+    let program = Running::start(name, home, &[("RELAY_URL", url.as_str())]).await;
+    program.says("again soon", 1).await;
+    let ids = program.says("event", 10).await;
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 10, "{ids:?}");
+    program.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_breaks_is_followed_on_in_python() {
+    comes_back("follow.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_breaks_is_followed_on_in_node() {
+    comes_back("follow.mjs").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
