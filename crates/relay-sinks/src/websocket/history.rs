@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use relay_core::{Batch, Bus, From, Limit, Offset, ReadError, Reader, Skipped, cloudevents};
 
+use super::budget::Room;
 use super::frame::Shape;
 use super::http::Body;
 use super::hub::{Admission, Reason};
@@ -92,18 +93,25 @@ impl History {
             return Ok(Some(greeting.into()));
         }
         let hub = std::sync::Arc::clone(&self.admission.hub);
+        let mut room = None;
         while self.left > 0 && self.reader.position() < self.until {
+            let before = self.reader.position();
             if self.admission.client.gone.is_cancelled() && !hub.stop.is_cancelled() {
                 self.admission.leaves(Reason::Revoked);
                 return Err(io::Error::other("the token is no longer valid"));
             }
             match self.reader.ready_batch(LIMIT).await {
                 Ok(None) => break,
-                Ok(Some(batch)) => {
-                    if let Some(chunk) = self.chunk(&batch) {
-                        return Ok(Some(chunk));
+                Ok(Some(batch)) => match self.chunk(&batch, room.take()) {
+                    Ok(Some(chunk)) => return Ok(Some(chunk)),
+                    Ok(None) => {}
+                    Err(large) => {
+                        // While it waits, nothing is held; the event is read again.
+                        drop(batch);
+                        self.reader.seek(before);
+                        room = Some(self.room(large).await?);
                     }
-                }
+                },
                 Err(ReadError::Skipped(skipped)) => return Ok(Some(self.skipped(skipped))),
                 Err(error) => {
                     self.admission.leaves(Reason::Journal);
@@ -115,24 +123,32 @@ impl History {
         Ok(None)
     }
 
-    fn chunk(&mut self, batch: &Batch) -> Option<Bytes> {
+    async fn room(&mut self, size: usize) -> io::Result<Room> {
+        let room = self.admission.room(size).await;
+        room.ok_or_else(|| io::Error::other("no room for a large event"))
+    }
+
+    /// The next chunk of a batch, if the client wants something of it. The error: its next event is
+    /// large, and there has to be so much room first.
+    fn chunk(&mut self, batch: &Batch, room: Option<Room>) -> Result<Option<Bytes>, usize> {
         let hub = std::sync::Arc::clone(&self.admission.hub);
-        let (chunk, count, _) = self.write(batch, self.left);
-        if count == 0 {
-            return None;
-        }
-        let (chunk, count) = match hub.budget.take(chunk) {
-            Ok(chunk) => (chunk, count),
-            Err(_too_much) => {
-                // One event at a time goes whatever others hold; the rest is read again.
-                let (chunk, count, last) = self.write(batch, 1);
-                self.reader.seek(last);
-                (chunk.into(), count)
+        if room.is_none() {
+            let (chunk, count, _) = self.write(batch, self.left);
+            if let Ok(chunk) = hub.budget.take(chunk) {
+                return Ok(self.given(chunk, count));
             }
-        };
+        }
+        // One event at a time; the rest is read again.
+        let (chunk, count, last) = self.write(batch, 1);
+        let chunk = hub.budget.alone(chunk, room)?;
+        self.reader.seek(last);
+        Ok(self.given(chunk, count))
+    }
+
+    fn given(&mut self, chunk: Bytes, count: u64) -> Option<Bytes> {
         self.left -= count;
-        hub.events.inc_by(count);
-        Some(chunk)
+        self.admission.hub.events.inc_by(count);
+        (count > 0).then_some(chunk)
     }
 
     /// So many events of a batch that the client wants: how many, and the last of them.

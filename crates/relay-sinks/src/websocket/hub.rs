@@ -12,10 +12,12 @@ use relay_core::store::Store;
 use relay_core::storm::Storm;
 use relay_core::{Bus, Metrics, ReadError};
 use tokio::runtime::Handle;
+use tokio::select;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::budget::Budget;
+use super::budget::{Budget, Room};
 use super::clients::{Clients, Entry};
 use super::cookies::Cookies;
 use super::group::Groups;
@@ -198,6 +200,22 @@ impl Admission {
         } else {
             Reason::TakenOver
         }
+    }
+
+    /// Waits for room for a large event, for as long as a client may be slow. `None`: the client is
+    /// to leave, and it is said why; its cursor is good.
+    pub(super) async fn room(&mut self, size: usize) -> Option<Room> {
+        let patience = self.hub.config.slow_client_timeout;
+        let reason = select! {
+            biased;
+            () = self.end.cancelled() => self.why(),
+            room = timeout(patience, self.hub.budget.room(size)) => match room {
+                Ok(Some(room)) => return Some(room),
+                Ok(None) | Err(_) => Reason::Slow,
+            },
+        };
+        self.leaves(reason);
+        None
     }
 
     /// Says why the client leaves; [`Reason::Closed`] if nobody does.

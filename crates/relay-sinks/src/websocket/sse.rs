@@ -12,6 +12,7 @@ use relay_core::{Batch, From, Limit, Offset, ReadError, Reader, Skipped};
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
+use super::budget::Room;
 use super::frame::{event_frame, payload, sse_event, sse_id};
 use super::http::Body;
 use super::hub::{Admission, Reason};
@@ -77,7 +78,9 @@ impl Events {
             return Some(greeting.into());
         }
         let started = Instant::now();
+        let mut room = None;
         loop {
+            let before = self.reader.position();
             let unsaid = self.wish.progress && self.told < self.reader.position();
             let heartbeat = started + if unsaid { PROGRESS } else { HEARTBEAT };
             select! {
@@ -87,10 +90,16 @@ impl Events {
                     return None;
                 }
                 read = self.reader.next_batch(LIMIT) => match read {
-                    Ok(batch) => match self.chunk(&batch) {
-                        Some(chunk) => return Some(chunk),
-                        None if Instant::now() >= heartbeat => return Some(self.heartbeat()),
-                        None => {}
+                    Ok(batch) => match self.chunk(&batch, room.take()) {
+                        Ok(Some(chunk)) => return Some(chunk),
+                        Ok(None) if Instant::now() >= heartbeat => return Some(self.heartbeat()),
+                        Ok(None) => {}
+                        Err(large) => {
+                            // While it waits, nothing is held; the event is read again.
+                            drop(batch);
+                            self.reader.seek(before);
+                            room = Some(self.admission.room(large).await?);
+                        }
                     },
                     Err(ReadError::Skipped(skipped)) => return Some(self.skipped(skipped)),
                     Err(_unreadable) => {
@@ -103,22 +112,28 @@ impl Events {
         }
     }
 
-    fn chunk(&mut self, batch: &Batch) -> Option<Bytes> {
+    /// The next chunk of a batch, if the client wants something of it. The error: its next event is
+    /// large, and there has to be so much room first.
+    fn chunk(&mut self, batch: &Batch, room: Option<Room>) -> Result<Option<Bytes>, usize> {
         let hub = std::sync::Arc::clone(&self.admission.hub);
-        let (chunk, count, _) = self.write(batch, usize::MAX);
+        if room.is_none() {
+            let (chunk, count, _) = self.write(batch, usize::MAX);
+            if let Ok(chunk) = hub.budget.take(chunk) {
+                return Ok(self.given(chunk, count));
+            }
+        }
+        // One event at a time; the rest is read again.
+        let (chunk, count, last) = self.write(batch, 1);
+        let chunk = hub.budget.alone(chunk, room)?;
+        self.reader.seek(last);
+        Ok(self.given(chunk, count))
+    }
+
+    fn given(&mut self, chunk: Bytes, count: u64) -> Option<Bytes> {
         if count == 0 {
             return None;
         }
-        let (chunk, count) = match hub.budget.take(chunk) {
-            Ok(chunk) => (chunk, count),
-            Err(_too_much) => {
-                // One event at a time goes whatever others hold; the rest is read again.
-                let (chunk, count, last) = self.write(batch, 1);
-                self.reader.seek(last);
-                (chunk.into(), count)
-            }
-        };
-        hub.events.inc_by(count);
+        self.admission.hub.events.inc_by(count);
         self.told = self.reader.position();
         Some(chunk)
     }

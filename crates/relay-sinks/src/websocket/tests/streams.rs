@@ -1,10 +1,14 @@
 //! `/v1/events` and `/v1/history`.
 
+use std::time::Duration;
+
 use http_body_util::BodyExt;
-use relay_core::From;
+use relay_core::{From, Offset};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::fixture::{Fixture, config, number, soon};
 use crate::websocket::query::Wish;
@@ -218,6 +222,65 @@ async fn answers_go_on_by_small_steps_when_others_hold_the_memory() {
         lines.lines().count() > 1,
         "with room there are many at once"
     );
+}
+
+/// Of large events there are never more under way than the budget holds, however many clients do
+/// not take theirs; who waits for room gets it when it comes, or may come back.
+#[tokio::test]
+async fn a_large_event_is_not_begun_before_there_is_room_for_it() {
+    const CLIENTS: usize = 30;
+    let mut relay = Fixture::with(config(), 1 << 20).await;
+    relay.commit_padded("AgentStatusChange", 1, 4 << 20).await;
+    relay.commit("AgentStatusChange", 1).await;
+    assert!(relay.core.bus.memory_first() > Offset(1), "it is on disk");
+    let hub = relay.hub();
+    let admission = || hub.admit(&hub.clients.anonymous().unwrap()).unwrap();
+    let wish = || Wish {
+        from: Some(From::Earliest),
+        ..Wish::default()
+    };
+    let mut clients = JoinSet::new();
+    let (given, mut held) = mpsc::channel(CLIENTS);
+    for number in 0..CLIENTS {
+        let mut body = if number % 2 == 0 {
+            history::open(admission(), wish()).await.unwrap()
+        } else {
+            sse::open(admission(), wish()).await.unwrap()
+        };
+        let given = given.clone();
+        clients.spawn(async move {
+            while let Some(Ok(frame)) = body.frame().await {
+                let chunk = frame.into_data().unwrap();
+                if chunk.len() > 4 << 20 {
+                    // Kept, like the connection of a client that does not read.
+                    given.send((chunk, body)).await.unwrap();
+                    return;
+                }
+            }
+        });
+    }
+    let mut chunks = Vec::new();
+    let first = soon("a large event", held.recv()).await.unwrap();
+    chunks.push(first);
+    // Time passes once nobody moves any more: then those who wait are told to leave.
+    tokio::time::pause();
+    while clients.join_next().await.is_some() {}
+    while let Ok(next) = held.try_recv() {
+        chunks.push(next);
+    }
+    let bytes: usize = chunks.iter().map(|(chunk, _)| chunk.len()).sum();
+    assert!(bytes <= 64 << 20, "{} chunks are held", chunks.len());
+    let (waited, held) = (relay.left("slow"), chunks.len() as u64);
+    assert_eq!(waited + held, CLIENTS as u64);
+    // One that reads makes room for the next.
+    let mut next = history::open(admission(), wish()).await.unwrap();
+    let mut frame = std::pin::pin!(next.frame());
+    tokio::time::resume();
+    let waiting = tokio::time::timeout(Duration::from_millis(200), &mut frame);
+    assert!(waiting.await.is_err());
+    drop(chunks.pop());
+    let frame = soon("room", frame).await.unwrap().unwrap();
+    assert!(frame.into_data().unwrap().len() > 4 << 20);
 }
 
 fn text(frame: hyper::body::Frame<bytes::Bytes>) -> String {
