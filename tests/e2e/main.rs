@@ -22,4 +22,5 @@ mod sapi_face;
 mod secrets;
 mod sinks;
 mod together;
+mod traces;
 mod webhook;

@@ -60,7 +60,9 @@ pub(crate) async fn exported() -> (String, BTreeMap<String, Family>) {
     let receiver = Receiver::start().await;
     let mut setup = Setup::new(&simulator.ws_url(), DEMO_TOKEN);
     setup.more = format!(
-        "[sinks.lake]\ntype = \"webhook\"\nstart_from = \"earliest\"\nurl = {:?}",
+        "[traces]\nendpoint = {:?}\n\
+         [sinks.lake]\ntype = \"webhook\"\nstart_from = \"earliest\"\nurl = {:?}",
+        receiver.url("/v1/traces"),
         receiver.url("/hook")
     );
     let relay = Relay::start(&setup).await;

@@ -135,19 +135,18 @@ impl Bus {
         }))
     }
 
-    /// Makes durable records visible, in the order of their offsets. Intake's alone.
-    pub fn publish(&self, committed: Committed) {
+    /// Makes durable records visible, in the order of their offsets, and shows their events. Intake's alone.
+    pub fn publish(&self, committed: Committed) -> Option<Batch> {
         let Committed { records, spare, .. } = committed;
-        let Some(group) = Group::new(records, spare, &self.0.meter, None) else {
-            return;
-        };
+        let group = Arc::new(Group::new(records, spare, &self.0.meter, None)?);
         let last = group.last;
         {
             let mut tail = self.0.tail.write().unwrap_or_else(PoisonError::into_inner);
-            tail.groups.push_back(Arc::new(group));
+            tail.groups.push_back(Arc::clone(&group));
             self.trim(&mut tail);
         }
         self.0.last.send_replace(last);
+        Some(Batch::whole(Some(group), last))
     }
 
     /// Lets the oldest groups go until the tail is within its memory, but for the last group.

@@ -29,6 +29,7 @@ pub mod status;
 pub mod store;
 pub mod storm;
 pub mod supervise;
+pub mod traces;
 pub mod worker;
 
 pub use admit::Admit;

@@ -76,6 +76,8 @@ metrics! {
     dead_letters: IntGaugeVec["sink"],
     /// Dead letters that their own bounds have dropped.
     dead_letters_dropped_total: IntCounter,
+    /// Spans of sampled events, by what became of them: sent, failed (the collector did not take them), or dropped (they waited for it too long).
+    trace_spans_total: IntCounterVec["result"],
     /// Events committed to the journal.
     journal_appended_events_total: IntCounter,
     /// Seconds that a commit takes: write and fsync.

@@ -32,6 +32,7 @@ use crate::reader::ReadError;
 use crate::sink::Sink;
 use crate::store::Store;
 use crate::supervise::{Supervisor, panic_text};
+use crate::traces::Traces;
 use crate::{Bus, Metrics};
 
 mod again;
@@ -151,6 +152,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// The journal's bound in bytes, for `sink_retention_headroom_seconds`.
     pub retention_bytes: u64,
+    /// Who is told of sampled events.
+    pub traces: Traces,
 }
 
 impl Context {

@@ -171,6 +171,7 @@ fn core(dir: &std::path::Path, metrics: &Arc<Metrics>) -> CoreConfig {
             retention_bytes: 1 << 20,
         },
         metrics: Arc::clone(metrics),
+        traces: relay_core::traces::Traces::default(),
         boards: Vec::new(),
     }
 }

@@ -15,7 +15,7 @@ use url::Url;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The same for what is to be done: a sink that is to stop may wait twice for its destination.
-const PATIENCE_TO_DO: Duration = Duration::from_secs(120);
+const PATIENCE_TO_DO: Duration = Duration::from_mins(2);
 
 /// The server answered, and said no.
 #[derive(Debug, thiserror::Error)]

@@ -24,6 +24,8 @@ mod output;
 mod relay;
 mod steer;
 mod tail;
+#[cfg(feature = "traces")]
+mod traces;
 
 use std::process::ExitCode;
 

@@ -182,6 +182,7 @@ fn config(dir: &Path) -> Result<CoreConfig> {
             retention_bytes: 1 << 30,
         },
         metrics: Arc::new(Metrics::new()?),
+        traces: relay_core::traces::Traces::default(),
         boards: Vec::new(),
     })
 }

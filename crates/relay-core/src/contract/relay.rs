@@ -17,6 +17,7 @@ use crate::dead_letters::DeadLetterConfig;
 use crate::intake::{Across, Core, CoreConfig, DedupConfig, JournalConfig};
 use crate::status::SubscriptionBoard;
 use crate::supervise::Supervisor;
+use crate::traces::Traces;
 use crate::worker::{self, Context, SinkHandle, StartFrom, WorkerConfig};
 
 /// The name of the sink under test.
@@ -72,6 +73,7 @@ impl Relay {
                 retention_bytes: 16 << 20,
             },
             metrics: Arc::clone(&metrics),
+            traces: Traces::default(),
         };
         let core = Core::open(config).unwrap();
         let supervisor = Supervisor::new(Arc::clone(&metrics), CancellationToken::new());
@@ -129,6 +131,7 @@ impl Relay {
             notices: self.core.notices.clone(),
             metrics: Arc::clone(&self.metrics),
             retention_bytes: self.retention_bytes,
+            traces: Traces::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::Metrics;
 use crate::dead_letters::DeadLetterConfig;
 use crate::status::SubscriptionBoard;
+use crate::traces::Traces;
 
 /// What [`super::Core::open`] needs.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct CoreConfig {
     pub dead_letters: DeadLetterConfig,
     /// Where everything is counted.
     pub metrics: Arc<Metrics>,
+    /// Who is told of sampled events.
+    pub traces: Traces,
     /// The subscriptions' rows, in any order; holes are counted there.
     pub boards: Vec<Arc<SubscriptionBoard>>,
 }

@@ -193,6 +193,7 @@ fn start(
         gaps,
         queue: Arc::clone(&queue),
         board: Arc::clone(&board),
+        traces: config.traces.clone(),
         letters: Vec::new(),
         unkept: Storm::default(),
     };

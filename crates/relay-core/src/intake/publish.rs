@@ -14,6 +14,7 @@ use crate::Bus;
 use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::notice::{GapLog, Notice};
 use crate::storm::Storm;
+use crate::traces::{Step, Traces, since_ms};
 
 /// Malformed documents that could not be kept yet are held up to so many, and so many bytes.
 const LETTERS: usize = 1024;
@@ -56,6 +57,7 @@ pub(super) struct Publisher {
     pub(super) gaps: GapLog,
     pub(super) queue: Arc<Queue>,
     pub(super) board: Arc<Board>,
+    pub(super) traces: Traces,
     /// Malformed documents that could not be kept yet.
     pub(super) letters: Vec<DeadLetter>,
     pub(super) unkept: Storm,
@@ -75,7 +77,12 @@ impl Publisher {
         if !group.is_empty() {
             self.board.commits();
             let committed = self.keeper.commit(group)?;
-            self.bus.publish(committed);
+            let published = self.bus.publish(committed);
+            if let Some(batch) = published.filter(|_| self.traces.is_on()) {
+                self.traces.tell(batch.events(), Step::Committed, |event| {
+                    since_ms(event.received_at_ms())
+                });
+            }
             let metrics = &self.keeper.metrics;
             metrics.journal_appended_events_total.inc_by(events);
             metrics

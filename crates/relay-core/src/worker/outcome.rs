@@ -1,7 +1,7 @@
 //! What deliveries have brought: confirmations counted, rejections put away, troubles weighed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use relay_journal::Offset;
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use crate::notice::timestamp;
 use crate::sink::{Delivery, Failure, Next, Outcome, Outcomes};
 use crate::status::SinkState;
 use crate::storm::Storm;
+use crate::traces::Step;
 
 /// What a delivery was made of.
 #[derive(Debug)]
@@ -128,8 +129,9 @@ impl Ledger {
             started,
             outcomes,
         } = landed;
-        let elapsed = started.elapsed().as_secs_f64();
-        self.shared.meters.delivery.observe(elapsed);
+        let elapsed = started.elapsed();
+        self.shared.meters.delivery.observe(elapsed.as_secs_f64());
+        let began = SystemTime::now() - elapsed;
         let id = match what {
             Flown::Stretch(id) => id,
             Flown::Again(letters) => return self.land_again(letters, outcomes).await,
@@ -138,16 +140,19 @@ impl Ledger {
         match outcomes {
             Outcomes::Confirmed => {
                 self.confirmed(delivery.events());
+                self.trace(delivery.events(), began, false);
                 self.window.confirm(id);
             }
             Outcomes::Each(outcomes) => {
                 let verdicts = self.judge(&delivery, outcomes).await;
+                self.trace_each(&delivery, began, &verdicts);
                 self.window.settle(id, verdicts);
             }
             Outcomes::Partly(outcomes, failure) => {
                 // First: its words are better than a count of what was not confirmed.
                 self.fail(failure.into());
                 let verdicts = self.judge(&delivery, outcomes).await;
+                self.trace_each(&delivery, began, &verdicts);
                 self.window.settle(id, verdicts);
             }
             Outcomes::Failed(failure) => {
@@ -212,6 +217,29 @@ impl Ledger {
             }
         }
         verdicts
+    }
+
+    /// Tells of events that are settled, each in its way.
+    fn trace_each(&self, delivery: &Delivery, began: SystemTime, verdicts: &[Verdict]) {
+        if !self.shared.context.traces.is_on() {
+            return;
+        }
+        for (verdict, rejected) in [(Verdict::Confirmed, false), (Verdict::Refused, true)] {
+            let events = delivery.events().zip(verdicts);
+            let events = events.filter(|(_, known)| **known == verdict);
+            self.trace(events.map(|(event, _)| event), began, rejected);
+        }
+    }
+
+    fn trace<'a>(
+        &self,
+        events: impl Iterator<Item = &'a Event>,
+        began: SystemTime,
+        rejected: bool,
+    ) {
+        let sink = &*self.shared.config.name;
+        let step = Step::Delivered { sink, rejected };
+        self.shared.context.traces.tell(events, step, |_| began);
     }
 
     fn confirmed<'a>(&mut self, events: impl Iterator<Item = &'a Event>) {

@@ -10,6 +10,7 @@ mod server;
 mod sinks;
 mod storage;
 mod tls;
+mod traces;
 mod units;
 mod upstream;
 mod value;
@@ -40,6 +41,7 @@ pub(crate) use sinks::{
     Client, Delivery, File, Kafka, Nats, NatsAuth, Rabbitmq, Sink, SinkKind, Webhook, Websocket,
 };
 pub(crate) use storage::Journal;
+pub(crate) use traces::Traces;
 pub(crate) use units::write_size;
 
 use layers::Layers;
@@ -59,6 +61,8 @@ pub(crate) struct Config {
     /// `shutdown.timeout`.
     pub(crate) shutdown_timeout: Duration,
     pub(crate) log: Log,
+    /// What is traced, if anything is.
+    pub(crate) traces: Option<Traces>,
     /// The sinks that are enabled, by name.
     pub(crate) sinks: Vec<Sink>,
     /// What works, but hardly as intended.
@@ -82,6 +86,7 @@ impl Config {
                 ("admin", config.admin.listen.to_string()),
                 ("dead_letters", format!("{:?}", config.dead_letters)),
                 ("log", format!("{:?}", config.log)),
+                ("traces", format!("{:?}", config.traces)),
             ]
         };
         let pairs = sections(self).into_iter().zip(sections(old));
@@ -116,6 +121,7 @@ struct Parts {
     dead_letters: DeadLetterConfig,
     shutdown_timeout: Duration,
     log: Log,
+    traces: Option<Traces>,
     sinks: Vec<Sink>,
 }
 
@@ -130,6 +136,7 @@ impl Parts {
             dead_letters: storage::dead_letters(&root.child("dead_letters")),
             shutdown_timeout: server::shutdown(&root.child("shutdown")),
             log: server::log(&root.child("log")),
+            traces: traces::read(&root.child("traces")),
             sinks: sinks::read(&root.child("sinks")),
         };
         root.finish(|_| None);
@@ -157,6 +164,7 @@ impl Parts {
             dead_letters: self.dead_letters,
             shutdown_timeout: self.shutdown_timeout,
             log: self.log,
+            traces: self.traces,
             sinks: self.sinks.into_iter().filter(|sink| sink.enabled).collect(),
             warnings,
         })

@@ -58,6 +58,7 @@ use relay_core::Metrics;
 use relay_core::intake::{Core, CoreConfig, OpenError};
 use relay_core::status::SubscriptionBoard;
 use relay_core::supervise::{Handle, Supervisor};
+use relay_core::traces::Traces;
 use relay_core::worker::CLOSING;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -80,6 +81,8 @@ pub(crate) struct Relay {
     supervisor: Arc<Supervisor>,
     admin: Handle,
     admin_address: SocketAddr,
+    /// Sends traces, if there are any.
+    tracing: Option<Handle>,
     stop: CancellationToken,
 }
 
@@ -97,10 +100,15 @@ impl Relay {
         let boards: Vec<_> = ids
             .map(|id| SubscriptionBoard::new(Arc::clone(id)))
             .collect();
-        let core = open(core_config(&config, &metrics, &boards)).await?;
         let stop = CancellationToken::new();
         let supervisor = Arc::new(Supervisor::new(Arc::clone(&metrics), stop.clone()));
-        let sinks = Sinks::new(&config, &core, &metrics, Arc::clone(&supervisor));
+        let (traces, tracing) = traces(&config, &supervisor, &metrics)?;
+        let core_config = CoreConfig {
+            traces: traces.clone(),
+            ..core_config(&config, &metrics, &boards)
+        };
+        let core = open(core_config).await?;
+        let sinks = Sinks::new(&config, &core, &metrics, Arc::clone(&supervisor), traces);
         for sink in &config.sinks {
             sinks.start(sink).await?;
         }
@@ -115,6 +123,7 @@ impl Relay {
             supervisor,
             admin,
             admin_address,
+            tracing,
             stop,
         })
     }
@@ -239,6 +248,10 @@ impl Relay {
                 "the sinks did not drain within shutdown.timeout: they go on from their cursors at the next start"
             );
         }
+        if let Some(tracing) = &self.tracing {
+            tracing.stop();
+            timeout(Duration::from_secs(1), tracing.ended()).await.ok();
+        }
         self.admin.stop();
         timeout(Duration::from_secs(1), self.admin.ended())
             .await
@@ -256,6 +269,31 @@ impl Relay {
     }
 }
 
+/// Who is told of sampled events, and the task that sends what they make of it.
+#[cfg(feature = "traces")]
+fn traces(
+    config: &Config,
+    supervisor: &Supervisor,
+    metrics: &Metrics,
+) -> Result<(Traces, Option<Handle>), Failure> {
+    let Some(traces) = &config.traces else {
+        return Ok((Traces::default(), None));
+    };
+    let tenant = &config.upstream.tenant_id;
+    let running = crate::traces::start(traces, tenant, supervisor, metrics)?;
+    Ok((running.traces, Some(running.task)))
+}
+
+#[cfg(not(feature = "traces"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+fn traces(
+    _config: &Config,
+    _supervisor: &Supervisor,
+    _metrics: &Metrics,
+) -> Result<(Traces, Option<Handle>), Failure> {
+    Ok((Traces::default(), None))
+}
+
 fn core_config(
     config: &Config,
     metrics: &Arc<Metrics>,
@@ -271,6 +309,7 @@ fn core_config(
         bus_memory: config.bus_memory,
         dead_letters: config.dead_letters,
         metrics: Arc::clone(metrics),
+        traces: Traces::default(),
         boards: boards.to_vec(),
     }
 }

@@ -14,6 +14,7 @@ use relay_core::filter::Filter;
 use relay_core::intake::Core;
 use relay_core::status::SinkState;
 use relay_core::supervise::Supervisor;
+use relay_core::traces::Traces;
 use relay_core::worker::{self, SinkHandle, SinkStatus, WorkerConfig};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -67,6 +68,7 @@ impl Sinks {
         core: &Core,
         metrics: &Arc<Metrics>,
         supervisor: Arc<Supervisor>,
+        traces: Traces,
     ) -> Self {
         Self {
             tenant: config.upstream.tenant_id.as_str().into(),
@@ -77,6 +79,7 @@ impl Sinks {
                 notices: core.notices.clone(),
                 metrics: Arc::clone(metrics),
                 retention_bytes: config.journal.keep.retention_bytes,
+                traces,
             },
             drain_timeout: config.shutdown_timeout,
             supervisor,

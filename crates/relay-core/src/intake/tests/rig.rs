@@ -124,6 +124,7 @@ pub(super) fn config(dir: &Path, subs_ids: &[&str]) -> CoreConfig {
             retention_bytes: 16 << 20,
         },
         metrics: Arc::new(Metrics::new().unwrap()),
+        traces: crate::traces::Traces::default(),
     }
 }
 

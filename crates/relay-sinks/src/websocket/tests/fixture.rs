@@ -262,6 +262,7 @@ fn core_config(dir: &TempDir, memory: usize, retention: u64, metrics: &Arc<Metri
             retention_bytes: 1 << 20,
         },
         metrics: Arc::clone(metrics),
+        traces: relay_core::traces::Traces::default(),
         boards: Vec::new(),
     }
 }
