@@ -22,7 +22,7 @@ pub(super) struct Bound {
 }
 
 /// A listener that serves.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Running {
     task: Handle,
     address: SocketAddr,

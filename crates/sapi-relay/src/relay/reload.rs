@@ -196,7 +196,7 @@ impl<'a> Plan<'a> {
         }
         let mut steps = self.steps.iter();
         let delivers = steps.any(|(other, _)| other.name == sink.name && delivers(other));
-        state.sinks.stop(&sink.name, !delivers).await;
+        state.sinks.stop(&sink.name, !delivers, stays).await;
     }
 
     /// The way back, when a change could not be made whole.
@@ -212,6 +212,7 @@ impl<'a> Plan<'a> {
         for sink in self.running.iter().filter(is_gone) {
             if let Err(failure) = state.sinks.start(sink).await {
                 tracing::error!(sink = sink.name, "can't be started as it was: {failure}");
+                state.sinks.stop(&sink.name, false, false).await;
             }
         }
     }
@@ -223,7 +224,7 @@ async fn leave(state: &SharedState, sink: &Sink, before: Option<&Sink>) {
     let Some((before, clients)) = clients else {
         return state
             .sinks
-            .stop(&sink.name, !before.is_some_and(delivers))
+            .stop(&sink.name, !before.is_some_and(delivers), before.is_some())
             .await;
     };
     if let Err(error) = state.sinks.replace_clients(before, clients).await {

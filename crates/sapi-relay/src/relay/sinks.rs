@@ -39,9 +39,11 @@ struct Running {
     /// A hash of what the files of its secrets held when it started.
     secrets: u64,
     part: Part,
+    /// It has been told to stop, and is shown until another takes its place.
+    stopped: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Part {
     Worker(SinkHandle),
     Listener(listener::Running),
@@ -127,6 +129,7 @@ impl Sinks {
             config: sink.clone(),
             secrets,
             part,
+            stopped: false,
         };
         self.running.lock().await.insert(sink.name.clone(), running);
         Ok(())
@@ -197,12 +200,9 @@ impl Sinks {
 
     /// The configurations that run.
     pub(super) async fn configs(&self) -> Vec<config::Sink> {
-        self.running
-            .lock()
-            .await
-            .values()
-            .map(|sink| sink.config.clone())
-            .collect()
+        let running = self.running.lock().await;
+        let running = running.values().filter(|sink| !sink.stopped);
+        running.map(|sink| sink.config.clone()).collect()
     }
 
     /// Whether the files that a sink's secrets are in hold something else than when it started.
@@ -215,25 +215,35 @@ impl Sinks {
     /// Where listeners listen, by sink.
     pub(super) async fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let running = self.running.lock().await;
-        let addresses = running.iter().filter_map(|(name, sink)| match &sink.part {
+        let running = running.iter().filter(|(_, sink)| !sink.stopped);
+        let addresses = running.filter_map(|(name, sink)| match &sink.part {
             Part::Listener(listener) => Some((name.clone(), listener.address())),
             Part::Worker(_) => None,
         });
         addresses.collect()
     }
 
-    /// Stops a sink. If nothing is to be delivered under its name any more, it holds retention back no more.
-    pub(super) async fn stop(&self, name: &str, for_good: bool) {
-        let removed = self.running.lock().await.remove(name);
-        if let Some(sink) = removed {
-            match &sink.part {
-                Part::Worker(handle) => handle.stop().await,
-                Part::Listener(listener) => listener.stop().await,
+    /// Stops a sink. One that another takes the place of is shown until then. If nothing is to be delivered
+    /// under its name any more, it holds retention back no more.
+    pub(super) async fn stop(&self, name: &str, for_good: bool, replaced: bool) {
+        // It stays where a stop of the whole relay finds it.
+        let part = match self.running.lock().await.get_mut(name) {
+            None => return,
+            Some(sink) => {
+                sink.stopped = true;
+                sink.part.clone()
             }
-            if for_good {
-                self.context.store.unregister_sink(name);
-                self.context.metrics.forget_sink(name);
-            }
+        };
+        match part {
+            Part::Worker(handle) => handle.stop().await,
+            Part::Listener(listener) => listener.stop().await,
+        }
+        if !replaced {
+            self.running.lock().await.remove(name);
+        }
+        if for_good {
+            self.context.store.unregister_sink(name);
+            self.context.metrics.forget_sink(name);
         }
     }
 
@@ -263,13 +273,15 @@ impl Sinks {
         let mut looks = tokio::time::interval(Duration::from_millis(20));
         loop {
             looks.tick().await;
-            let rows = self.rows().await;
-            let behind = rows.iter().any(|row| match row {
-                SinkRow::Worker(status) => {
+            let running = self.running.lock().await;
+            let behind = running.values().any(|sink| match &sink.part {
+                Part::Worker(handle) if !sink.stopped => {
+                    let status = handle.status();
                     status.state == SinkState::Running && status.lag_events > 0
                 }
-                SinkRow::Listener { .. } => false,
+                Part::Worker(_) | Part::Listener(_) => false,
             });
+            drop(running);
             if !behind {
                 return;
             }
